@@ -1,0 +1,361 @@
+"""The schema of params.yaml: types, ranges, meaning, cross-field rules.
+
+Values live in params.yaml and profiles/ alone. No default stands here: a missing key is an error, so a value can never be in two places.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from rporec.errors import InputError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(gt=0, le=1)]
+
+
+class Section(BaseModel):
+    """Base of all sections: frozen, strict, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+
+class RunParams(Section):
+    """What every stage shares."""
+
+    profile: str = Field(
+        pattern=r"^[a-z][a-z0-9_]*$",
+        description="name of the profile; the registered model is rporec-<profile>",
+    )
+    seed: int = Field(ge=0, description="root of all randomness")
+    threads: int = Field(ge=1, le=256, description="CPU threads of the numeric libraries")
+    dvc_remote: str = Field(min_length=1, description="DVC remote: a path below RPOREC_HOME, or an s3:// URL")
+
+
+class MarketParams(Section):
+    """The simulated market (rporec.data.market)."""
+
+    users: int = Field(ge=2, description="users")
+    items: int = Field(ge=10, description="items in the catalogue")
+    days: int = Field(ge=10, description="days simulated, up to ingest.as_of")
+    events_per_user: float = Field(gt=0, description="mean interactions a user")
+    text_signal: Share = Field(description="1 = texts describe the items, 0 = texts are shuffled over the items")
+    brand_loyalty: float = Field(ge=0, description="weight of a user's brands in the choice of an item")
+    drift: Share = Field(description="chance that the latent intent moves on after an event")
+
+
+class IngestParams(Section):
+    """Point-in-time reading of a source."""
+
+    source: Literal["market", "folder"] = Field(description="where rows come from; a folder's path comes by DATA=")
+    as_of: str | None = Field(description="UTC date, exclusive: nothing after it is read; null = all there is")
+    quarantine_max_share: Share = Field(description="share of rows in quarantine above which the run stops")
+    market: MarketParams
+
+    @model_validator(mode="after")
+    def _dated(self) -> Self:
+        if self.as_of is not None:
+            dt.date.fromisoformat(self.as_of)  # raises ValueError on anything but YYYY-MM-DD
+        elif self.source == "market":
+            raise ValueError("the market needs a date; set ingest.as_of")
+        return self
+
+
+class ValidateParams(Section):
+    """Data contracts and drift."""
+
+    min_interactions: int = Field(ge=1, description="fewest plausible interactions")
+    min_users: int = Field(ge=2, description="fewest plausible users")
+    min_items: int = Field(ge=2, description="fewest plausible items")
+    max_title_missing: Share = Field(description="largest share of items without a title")
+    drift_psi: float = Field(gt=0, description="population-stability index above which drift is warned of")
+
+
+class SequenceParams(Section):
+    """Split on one global time line, or a given split honoured."""
+
+    history_length: int = Field(ge=1, le=10_000, description="newest items kept of a history")
+    valid_days: int = Field(ge=1, description="days of valid, before test (time-stamped sources)")
+    test_days: int = Field(ge=1, description="newest days, the test slice (time-stamped sources)")
+    reason_share: Rate = Field(lt=0.5, description="share of train rows whose completions train the reasoning module")
+    align_share: Rate = Field(lt=0.5, description="newest share of train rows, the prompts of reinforcement learning")
+    repeats: bool = Field(description="may a target be an item of its own history")
+
+
+class BackboneParams(Section):
+    """The language model before reinforcement learning."""
+
+    source: Literal["embedded", "pretrained"] = Field(
+        description="trained here from scratch, or any transformers causal LM"
+    )
+    name: str | None = Field(description="name or folder of the pretrained model; null for embedded")
+    dtype: Literal["float32", "bfloat16"] = Field(description="number format of fine-tuning")
+    vocab_size: int = Field(ge=300, le=200_000, description="byte-level BPE tokens (embedded)")
+    width: int = Field(ge=8, description="hidden size D (embedded)")
+    layers: int = Field(ge=1, description="transformer layers (embedded)")
+    heads: int = Field(ge=1, description="attention heads (embedded)")
+    epochs: int = Field(ge=0, description="passes over the composed examples; 0 = no fine-tuning")
+    batch_tokens: int = Field(ge=64, description="tokens a fine-tuning batch")
+    learning_rate: float = Field(gt=0, lt=1, description="peak of AdamW")
+    prompt_items: int = Field(ge=1, description="newest history items shown in the prompt")
+    max_prompt_tokens: int = Field(ge=16, description="P: longer prompts lose their oldest items")
+    max_completion_tokens: int = Field(ge=8, description="L: tokens a completion may take")
+    targets_per_group: int = Field(ge=1, description="composed examples a basket at most")
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if (self.source == "pretrained") != (self.name is not None):
+            raise ValueError("backbone.name is set exactly when backbone.source is pretrained")
+        if self.width % self.heads:
+            raise ValueError("backbone.heads must divide backbone.width")
+        return self
+
+
+class CotParams(Section):
+    """Writing reasoning for the rows whose reasoning is read."""
+
+    samples: int = Field(ge=1, description="completions a group")
+    temperature: float = Field(ge=0, le=2, description="0 = greedy")
+    batch_size: int = Field(ge=1, description="prompts generated together")
+    shard_groups: int = Field(ge=1, description="groups a resumable shard")
+
+
+class RecheadParams(Section):
+    """The recommendation head and its training."""
+
+    architecture: Literal["hybrid", "paper"] = Field(description="hybrid (default) or the published three text towers")
+    text_dim: int = Field(ge=4, description="width of the text encoder")
+    width: int = Field(ge=8, description="hidden size D of the history tower")
+    layers: int = Field(ge=1, description="layers of the history tower")
+    heads: int = Field(ge=1, description="attention heads of the history tower")
+    dropout: float = Field(ge=0, lt=1, description="share dropped in training")
+    epochs: int = Field(ge=1, description="most passes over train; the number used is chosen on valid")
+    patience: int = Field(ge=1, description="epochs without a better valid NDCG@10 before a fit stops")
+    batch_size: int = Field(ge=1, description="groups a batch")
+    learning_rate: float = Field(gt=0, lt=1, description="AdamW")
+    weight_decay: float = Field(ge=0, description="AdamW")
+    transition_decay: float = Field(gt=0, le=1, description="weight of one step further back in transition counts")
+    reasoning_epochs: int = Field(ge=1, description="passes over the reason slice")
+    text_dropout: Share = Field(description="share of rows trained without their reasoning")
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError("rechead.heads must divide rechead.width")
+        return self
+
+
+class RewardWeights(Section):
+    """Weights of the reward's terms (arXiv 2605.21967, its published values sum to 1)."""
+
+    format: float = Field(ge=0)
+    outside: float = Field(ge=0)
+    rank: float = Field(ge=0)
+    concise: float = Field(ge=0)
+    similar: float = Field(ge=0)
+    entropy: float = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not any(self.model_dump().values()):
+            raise ValueError("at least one reward weight must be above 0")
+        return self
+
+
+class AlignParams(Section):
+    """Reinforcement learning (GRPO) with the frozen Rechead as the reward."""
+
+    steps: int = Field(ge=0, description="optimizer steps; 0 = no reinforcement learning")
+    prompts_per_step: int = Field(ge=1, description="B: prompts a step")
+    num_generations: int = Field(ge=2, description="G: completions a prompt; 1 has no group to compare with")
+    temperature: float = Field(gt=0, le=2, description="sampling temperature of the rollouts")
+    learning_rate: float = Field(gt=0, lt=1, description="AdamW")
+    beta: float = Field(ge=0, description="weight of the KL divergence to the backbone")
+    epsilon: float = Field(gt=0, lt=1, description="clip of the probability ratio")
+    loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo"] = Field(description="TRL's loss")
+    scale_rewards: Literal["group", "batch", "none"] = Field(description="what the advantages are divided by")
+    top_entropy_quantile: Rate = Field(description="share of tokens, by entropy, that carry the gradient")
+    rank_reward: Literal["ndcg", "reciprocal_log", "log_probability"] = Field(description="how the target's rank pays")
+    outside_limit: int = Field(ge=1, description="delta: characters outside the tags at which the outside term is 0")
+    weights: RewardWeights
+    eval_every: int = Field(ge=1, description="steps between held-out checks")
+    eval_groups: int = Field(ge=1, description="valid groups of a held-out check")
+    checkpoint_every: int = Field(ge=1, description="steps between checkpoints")
+    ship_margin: float = Field(
+        ge=0, description="NDCG@10 on valid by which the policy may trail the backbone and still ship"
+    )
+
+
+class EvaluateParams(Section):
+    """Metrics, baselines and intervals."""
+
+    cutoffs: tuple[int, ...] = Field(description="K of HR@K and NDCG@K, ascending; 10 among them")
+    sasrec_epochs: int = Field(ge=1, description="most epochs of the SASRec baselines; chosen on valid")
+    sasrec_patience: int = Field(ge=1, description="epochs without a better valid NDCG@10 before a SASRec fit stops")
+    resamples: int = Field(ge=99, description="bootstrap resamples")
+    confidence: float = Field(gt=0.5, lt=1, description="level of the intervals")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tuple(cls, data: Any) -> Any:  # noqa: ANN401 - raw YAML
+        if isinstance(data, dict) and isinstance(data.get("cutoffs"), list):
+            return {**data, "cutoffs": tuple(data["cutoffs"])}
+        return data
+
+    @model_validator(mode="after")
+    def _ten(self) -> Self:
+        if 10 not in self.cutoffs or list(self.cutoffs) != sorted(set(self.cutoffs)):
+            raise ValueError("evaluate.cutoffs must ascend and hold 10")
+        return self
+
+
+class PackageParams(Section):
+    """What the package says about itself."""
+
+    data_terms: str = Field(min_length=1, description="terms of the data, for the model card")
+    intended_use: str = Field(min_length=1, description="for the model card")
+
+
+class GateParams(Section):
+    """What a challenger must show. No profile may loosen it. Margins are NDCG@10."""
+
+    alpha: float = Field(gt=0, lt=0.5, description="error level of every one-sided gate")
+    resamples: int = Field(ge=99, description="bootstrap resamples")
+    floor_margin: float = Field(ge=0, description="may trail Markov, SASRec and their fusion by")
+    reasoning_margin: float = Field(ge=0, description="may trail the head without reasoning by")
+    reasoning_strict: bool = Field(description="reasoning must win (interval above 0)")
+    alignment_margin: float = Field(ge=0, description="may trail stage 1 by")
+    alignment_strict: bool = Field(description="alignment must win (interval above 0)")
+    champion_margin: float = Field(ge=0, description="may trail the champion by")
+    anchor_nights: int = Field(ge=1, description="nights over which the best champion stays the anchor")
+    slice_margin: float = Field(ge=0, description="a slice may fall by")
+    min_well_formed: Share = Field(description="least share of well-formed completions")
+    min_grounded: Share = Field(description="least share of grounded thoughts")
+    latency_requests: int = Field(ge=1, description="requests timed for the service gate")
+    max_p95_ms: float = Field(
+        gt=0, description="milliseconds a recommendation with live reasoning may take, 95th percentile"
+    )
+    max_package_mb: float = Field(gt=0, description="MB of the package")
+    max_memory_mb: float = Field(gt=0, description="MB resident with the package loaded")
+
+
+class PromoteParams(Section):
+    """How a passing package becomes the champion."""
+
+    outage_seconds: float = Field(ge=0, description="seconds that a registry outage is waited out")
+    show_items: int = Field(ge=1, description="recommendations printed after a promotion")
+
+
+class ServeParams(Section):
+    """The service."""
+
+    port: int = Field(ge=1, le=65_535, description="TCP port on loopback")
+    threads: int = Field(ge=1, description="CPU threads of one worker")
+    default_k: int = Field(ge=1, description="items returned unless asked otherwise")
+    max_k: int = Field(ge=1, description="most items a request may ask for")
+    max_history: int = Field(ge=1, description="most history items a request may hold")
+    max_reasoning_tokens: int = Field(ge=1, description="tokens of reasoning written live")
+
+    @model_validator(mode="after")
+    def _k(self) -> Self:
+        if self.default_k > self.max_k:
+            raise ValueError("serve.default_k may not exceed serve.max_k")
+        return self
+
+
+class NightsParams(Section):
+    """The nightly schedule."""
+
+    schedule: str = Field(min_length=1, description="cron, UTC")
+    retries: int = Field(ge=0, description="retries of a task")
+    retry_seconds: float = Field(ge=0, description="first wait before a retry, doubled each time")
+    git_remote: str | None = Field(description="where night branches are pushed; null = nowhere")
+
+
+class MonitorParams(Section):
+    """What the service says about its own freshness."""
+
+    max_age_days: int = Field(ge=1, description="days after the champion's data end at which it counts as stale")
+
+
+class Params(Section):
+    """All of params.yaml."""
+
+    run: RunParams
+    ingest: IngestParams
+    validate_: ValidateParams = Field(alias="validate")
+    sequence: SequenceParams
+    backbone: BackboneParams
+    cot: CotParams
+    rechead: RecheadParams
+    align: AlignParams
+    evaluate: EvaluateParams
+    package: PackageParams
+    gate: GateParams
+    promote: PromoteParams
+    serve: ServeParams
+    nights: NightsParams
+    monitor: MonitorParams
+
+    def section(self, name: str) -> Section:
+        """Return a section by its name in params.yaml.
+
+        Raises:
+            KeyError: there is no such section.
+        """
+        for field, info in type(self).model_fields.items():
+            if name == (info.alias or field):
+                section = self.__dict__[field]
+                assert isinstance(section, Section)
+                return section
+        raise KeyError(name)
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if self.sequence.reason_share + self.sequence.align_share >= 0.8:
+            raise ValueError(
+                "sequence.reason_share + sequence.align_share must stay below 0.8, or too little is left to fit"
+            )
+        return self
+
+
+def load(path: Path) -> Params:
+    """Read and check params.yaml.
+
+    Raises:
+        InputError: the file is absent, is not YAML, or a value breaks the schema (the first breach is named).
+    """
+    if not path.is_file():
+        raise InputError("the parameter file is missing", file=path, cure="run from the top of the checkout")
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"the parameter file is not YAML: {error}", file=path, cure="mend the line named above"
+        ) from error
+    return parse(raw, str(path))
+
+
+def parse(raw: object, file: str) -> Params:
+    """Check raw YAML against the schema; `file` is named in errors."""
+    if not isinstance(raw, dict):
+        raise InputError("the parameters are not a mapping of sections", file=file, cure="start from params.yaml")
+    try:
+        return Params.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"])
+        cures = {
+            "extra_forbidden": "remove the key or correct its spelling",
+            "missing": "add the key (see params.yaml)",
+        }
+        raise InputError(
+            "a parameter breaks its rule",
+            file=file, field=field, value=first["input"] if first["type"] != "missing" else None,
+            rule=first["msg"], cure=cures.get(first["type"], "correct the value (params.yaml gives its unit)"),
+        ) from error  # fmt: skip

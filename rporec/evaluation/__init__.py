@@ -1,0 +1,1 @@
+"""Judging rankers: metrics with ties, paired comparisons, gates, the ledger of looks and the report."""

@@ -1,0 +1,1 @@
+"""The recommendation head: history and reasoning in, log-probabilities over the whole catalogue out."""

@@ -1,0 +1,1 @@
+"""What leaves the pipeline: package manifest, model card, registry, run record, summary."""

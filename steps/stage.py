@@ -1,0 +1,180 @@
+"""The frame of every stage: params, seed, threads, atomic outputs, record, closing line.
+
+A stage's own file holds only what is particular to it. Nothing here knows what a stage does.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import logging
+import os
+import random
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import yaml
+from threadpoolctl import threadpool_limits
+
+from rporec import config
+from rporec.errors import InputError
+from rporec.files import recover_folder, replace_folder, sha256_path, write_json
+
+log = logging.getLogger("rporec")
+_DISK_CURES = {
+    errno.ENOSPC: (
+        "the disk is full",
+        "free some space (old runs: runs/, var/dvc/cache) and run the same command again",
+    ),
+    errno.EDQUOT: ("the disk quota is used up", "free some space and run the same command again"),
+    errno.EACCES: ("no permission to write", "give this user write permission on the folder named above"),
+    errno.EPERM: ("no permission to write", "give this user write permission on the folder named above"),
+    errno.EROFS: ("the file system is read-only", "choose a writable place (RPOREC_HOME, another checkout)"),
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a stage's body may touch.
+
+    Args:
+        name: the stage's one word.
+        params: all parameters.
+        root: workspace root; outputs/ of earlier stages lie below it.
+        new: fresh folder that becomes outputs/<name> when the body returns.
+        work: folder for shards and checkpoints, named by deps and params, kept over a kill, removed on success.
+        home: RPOREC_HOME, where all that outlives a run lies.
+        data: the folder given by DATA=, or None.
+    """
+
+    name: str
+    params: config.Params
+    root: Path
+    new: Path
+    work: Path
+    home: Path
+    data: Path | None
+
+    def inputs(self, path: str) -> Path:
+        """Return the path of an earlier stage's output, for instance `sequence/train.parquet`."""
+        return self.root / "outputs" / path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a stage says when it is done.
+
+    Args:
+        closing: what was made and how many, one line.
+        metrics: numbers for the record.
+        files: small files below outputs/<name>, relative to it, that the recorder keeps as artefacts.
+    """
+
+    closing: str
+    metrics: dict[str, float] = field(default_factory=dict)
+    files: tuple[str, ...] = ()
+
+
+Body = Callable[[Stage], Outcome]
+
+
+def run_stage(name: str, body: Body, *, uses_torch: bool = True) -> None:
+    """Run one stage in the current folder; exit 1 with one readable message on bad input or a full disk."""
+    guarded(lambda: execute(name, body, Path.cwd(), uses_torch=uses_torch))
+
+
+def guarded(action: Callable[[], object]) -> None:
+    """Run an action; turn bad input and disk trouble into one message and exit code 1."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
+    for chatty in ("httpx", "alembic", "great_expectations", "matplotlib", "mlflow.store.db.utils"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    try:
+        action()
+    except InputError as error:
+        sys.stderr.write(f"{error.message()}\n")
+        raise SystemExit(1) from None
+    except OSError as error:
+        if error.errno not in _DISK_CURES:
+            raise
+        problem, cure = _DISK_CURES[error.errno]
+        sys.stderr.write(InputError(problem, file=error.filename, rule=error.strerror, cure=cure).message() + "\n")
+        raise SystemExit(1) from None
+
+
+def execute(name: str, body: Body, root: Path, *, uses_torch: bool = True) -> Outcome:
+    """Run one stage below `root`: outputs appear as a whole or not at all, and a record is left in records/."""
+    started = time.monotonic()
+    params = config.load(root / "params.yaml")
+    target, new = root / "outputs" / name, root / "work" / f"{name}.new"
+    recover_folder(target)
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(parents=True)
+    work = root / "work" / name / _state_hash(name, params, root)
+    work.mkdir(parents=True, exist_ok=True)
+    stage = Stage(name, params, root, new, work, home_folder(root), _data_folder())
+    _seed(params.run, uses_torch=uses_torch)
+    with threadpool_limits(limits=params.run.threads):
+        outcome = body(stage)
+    replace_folder(new, target)
+    shutil.rmtree(root / "work" / name)
+    seconds = time.monotonic() - started
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    _record(stage, outcome, seconds, peak_mb)
+    log.info("%s: %s (%.1f s, %.0f MB)", name, outcome.closing, seconds, peak_mb)
+    return outcome
+
+
+def home_folder(root: Path) -> Path:
+    """Return RPOREC_HOME, or var/ below the workspace when it is not set."""
+    return Path(os.environ.get("RPOREC_HOME", root / "var")).resolve()
+
+
+def _data_folder() -> Path | None:
+    text = os.environ.get("RPOREC_DATA", "")
+    return Path(text) if text else None
+
+
+def _seed(run: config.RunParams, *, uses_torch: bool) -> None:
+    random.seed(run.seed)
+    np.random.seed(run.seed)  # for libraries that draw from the global state
+    if uses_torch:
+        import torch
+
+        torch.manual_seed(run.seed)
+        torch.set_num_threads(run.threads)
+        torch.use_deterministic_algorithms(mode=True)
+
+
+def _state_hash(name: str, params: config.Params, root: Path) -> str:
+    """Hash what DVC hashes for this stage (deps and params), so that a checkpoint is only used for the same work."""
+    stage = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"][name]
+    digest = hashlib.sha256()
+    for dep in stage.get("deps", []):
+        path = root / dep
+        digest.update(f"{dep} {sha256_path(path) if path.exists() else 'absent'}\n".encode())
+    for key in stage.get("params", []):
+        section, _, leaf = key.partition(".")
+        value = params.section(section).model_dump_json()
+        digest.update(f"{key} {value if not leaf else yaml.safe_load(value)[leaf]}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _record(stage: Stage, outcome: Outcome, seconds: float, peak_mb: float) -> None:
+    write_json(
+        stage.root / "records" / f"{stage.name}.json",
+        {
+            "stage": stage.name,
+            "params": stage.params.section(stage.name).model_dump(mode="json"),
+            "metrics": outcome.metrics,
+            "files": [f"outputs/{stage.name}/{file}" for file in outcome.files],
+            "closing": outcome.closing,
+            "seconds": round(seconds, 2),
+            "peak_mb": round(peak_mb, 1),
+        },
+    )
