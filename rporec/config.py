@@ -1,6 +1,7 @@
 """The schema of params.yaml: types, ranges, meaning, cross-field rules.
 
-Values live in params.yaml and profiles/ alone. No default stands here: a missing key is an error, so a value can never be in two places.
+Values live in params.yaml and profiles/ alone. No default stands here: a missing key is an error, so a value can
+never be in two places.
 """
 
 from __future__ import annotations

@@ -1,0 +1,277 @@
+"""Write completions: batched, seeded, the prompt computed once per group of samples, finished rows dropped.
+
+Works for any transformers causal language model. The random number of a token is a function of (seed, row key, sample,
+position) alone, so results do not depend on how prompts are batched, up to the float noise of the matrix products. Not a
+server: no streaming, no queue.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from transformers import DynamicCache, PreTrainedModel
+
+from rporec.backbone.cache import roomy_cache
+from rporec.backbone.source import Writer
+from rporec.errors import InputError
+
+_SHARE_TO_DROP = 0.125
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How to sample.
+
+    Attributes:
+        num_samples: completions per prompt, at least 1.
+        temperature: softmax temperature; 0 = greedy.
+        max_new_tokens: longest completion (tokens), end token included.
+        batch_size: sequences (prompts times samples) computed at once.
+        seed: of every random number.
+    """
+
+    num_samples: int
+    temperature: float
+    max_new_tokens: int
+    batch_size: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class SampledIds:
+    """One completion as tokens.
+
+    Attributes:
+        ids: at most max_new_tokens token ids, the end token included where it was reached.
+        logprobs: natural log-probability of each id at the sampling temperature (at 1 for greedy).
+        finished: whether the end token was reached.
+    """
+
+    ids: list[int]
+    logprobs: list[float]
+    finished: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """One completion as text: `token_ids` as in `SampledIds`, `text` without the end token."""
+
+    text: str
+    token_ids: list[int]
+    finished: bool
+
+
+def generate(
+    writer: Writer, prompts: Sequence[str], row_keys: Sequence[int], settings: Sampling
+) -> list[list[Sampled]]:
+    """Write `settings.num_samples` completions for each prompt.
+
+    Args:
+        writer: model and tokenizer.
+        prompts: B prompts as made by `rporec.reasoning.prompt` (the chat template is applied here).
+        row_keys: B stable numbers (the group of the row) that key the randomness.
+        settings: how to sample.
+
+    Returns:
+        B lists of samples, in the order of the prompts.
+
+    Raises:
+        InputError: a prompt and its completion do not fit the context of the model.
+    """
+    prompt_ids = [writer.encode(prompt) for prompt in prompts]
+    sampled = generate_ids(writer.model, prompt_ids, row_keys, writer.eos_id, settings)
+    return [[Sampled(writer.decode(one.ids), one.ids, one.finished) for one in samples] for samples in sampled]
+
+
+def generate_ids(
+    model: PreTrainedModel,
+    prompt_ids: Sequence[Sequence[int]],
+    row_keys: Sequence[int],
+    eos_id: int,
+    settings: Sampling,
+) -> list[list[SampledIds]]:
+    """Write completions for tokenised prompts; as `generate`, with token ids and sampling log-probabilities.
+
+    Args:
+        model: any causal language model; its train/eval mode is restored afterwards.
+        prompt_ids: B prompts of at least one token.
+        row_keys: B stable numbers that key the randomness. Prompts that are repeated for a group of samples should
+            be passed once, with `num_samples` as the size of the group.
+        eos_id: the token that ends a completion.
+        settings: how to sample.
+
+    Returns:
+        B lists of `settings.num_samples` completions.
+
+    Raises:
+        InputError: a prompt and its completion do not fit the context of the model.
+    """
+    _check_context(model, prompt_ids, settings)
+    order = sorted(range(len(prompt_ids)), key=lambda place: (len(prompt_ids[place]), place))
+    per_batch = max(1, settings.batch_size // settings.num_samples)
+    results: list[list[SampledIds]] = [[] for _ in prompt_ids]
+    training = model.training
+    model.eval()
+    try:
+        for start in range(0, len(order), per_batch):
+            places = order[start : start + per_batch]
+            uniforms = counter_uniforms(settings, [row_keys[place] for place in places])
+            rows = _decode(model, [prompt_ids[place] for place in places], uniforms, eos_id, settings)
+            for number, place in enumerate(places):
+                results[place] = rows[number * settings.num_samples : (number + 1) * settings.num_samples]
+    finally:
+        model.train(training)
+    return results
+
+
+def counter_uniforms(settings: Sampling, row_keys: Sequence[int]) -> np.ndarray:
+    """Return uniforms in [0, 1), float32 [B*G, L], each a hash of (seed, row key, sample, position) only."""
+    keys = np.asarray(row_keys, dtype=np.int64).astype(np.uint64)[:, None, None]
+    samples = np.arange(settings.num_samples, dtype=np.uint64)[None, :, None]
+    positions = np.arange(settings.max_new_tokens, dtype=np.uint64)[None, None, :]
+    seed = np.full((1, 1, 1), settings.seed % 2**64, dtype=np.uint64)
+    mixed = _mix(_mix(_mix(_mix(seed) ^ keys) ^ samples) ^ positions)  # [B, G, L]
+    top = (mixed >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
+    return top.reshape(-1, settings.max_new_tokens)  # [B*G, L]
+
+
+def pick(
+    logits: torch.Tensor, uniforms: torch.Tensor, temperature: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Choose the next token of each row by inverse CDF (one number a row), or greedily at temperature 0.
+
+    Args:
+        logits: [R, V].
+        uniforms: [R] in [0, 1).
+        temperature: 0 = greedy.
+
+    Returns:
+        Token ids [R] and their log-probabilities [R] float32.
+    """
+    logprobs = torch.log_softmax(logits.float() / (temperature or 1.0), dim=-1)  # [R, V]
+    if temperature == 0:
+        tokens = logprobs.argmax(dim=-1)
+    else:
+        cumulative = logprobs.exp().cumsum(dim=-1)  # [R, V]
+        total = cumulative[:, -1]
+        # Strictly below the total, else rounding could choose a token of probability 0 behind the last possible one.
+        reach = torch.minimum(uniforms * total, torch.nextafter(total, torch.zeros_like(total)))
+        tokens = torch.searchsorted(cumulative, reach[:, None], right=True)[:, 0]
+    return tokens, logprobs.gather(1, tokens[:, None])[:, 0]
+
+
+@torch.inference_mode()
+def _decode(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    uniforms: np.ndarray,
+    eos_id: int,
+    settings: Sampling,
+) -> list[SampledIds]:
+    state = _start(model, prompts, settings)
+    rows = len(prompts) * settings.num_samples
+    tokens = torch.full((rows, settings.max_new_tokens), eos_id, dtype=torch.long)  # [R, L]
+    logprobs = torch.zeros((rows, settings.max_new_tokens))
+    lengths = torch.full((rows,), settings.max_new_tokens, dtype=torch.long)
+    numbers = torch.from_numpy(uniforms)
+    running = torch.arange(rows)  # the rows of this batch that the model still computes
+    for position in range(settings.max_new_tokens):
+        chosen, logprob = pick(state.logits, numbers[running, position].to(state.logits.device), settings.temperature)
+        tokens[running, position], logprobs[running, position] = chosen.cpu(), logprob.cpu()
+        ended = running[chosen.cpu() == eos_id]
+        lengths[ended] = torch.minimum(lengths[ended], torch.tensor(position + 1))
+        alive = lengths[running] == settings.max_new_tokens
+        if position + 1 == settings.max_new_tokens or not bool(alive.any()):
+            break
+        if float((~alive).float().mean()) >= _SHARE_TO_DROP:
+            state.keep(alive.nonzero()[:, 0])
+            running, chosen = running[alive], chosen[alive.to(chosen.device)]
+        state.step(model, chosen)
+    return [
+        SampledIds(
+            ids=tokens[row, : lengths[row]].tolist(),
+            logprobs=logprobs[row, : lengths[row]].tolist(),
+            finished=bool(tokens[row, lengths[row] - 1] == eos_id),
+        )
+        for row in range(rows)
+    ]
+
+
+@dataclass
+class _State:
+    """The running rows: next-token logits [R, V], attention mask [R, P + L], next position [R], cache."""
+
+    logits: torch.Tensor
+    mask: torch.Tensor
+    position: torch.Tensor
+    cache: DynamicCache
+
+    def keep(self, rows: torch.Tensor) -> None:
+        rows = rows.to(self.mask.device)
+        self.cache.batch_select_indices(rows)
+        self.mask, self.position = self.mask[rows], self.position[rows]
+
+    def step(self, model: PreTrainedModel, chosen: torch.Tensor) -> None:
+        self.mask = torch.cat([self.mask, self.mask.new_ones((len(chosen), 1))], dim=1)
+        output = model(
+            input_ids=chosen[:, None],
+            attention_mask=self.mask,
+            position_ids=self.position[:, None],
+            past_key_values=self.cache,
+            use_cache=True,
+        )
+        self.logits, self.position = output.logits[:, -1], self.position + 1
+
+
+def _start(model: PreTrainedModel, prompts: Sequence[Sequence[int]], settings: Sampling) -> _State:
+    """Compute each prompt once (left-padded to one width), then repeat its cache for the samples."""
+    width = max(len(prompt) for prompt in prompts)
+    ids = torch.zeros((len(prompts), width), dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt) :] = torch.tensor(prompt)
+        mask[row, width - len(prompt) :] = 1
+    cache = roomy_cache(model.config)
+    mask = mask.to(model.device)
+    output = model(
+        input_ids=ids.to(model.device),
+        attention_mask=mask,
+        position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
+        past_key_values=cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    samples = settings.num_samples
+    if samples > 1:
+        cache.batch_repeat_interleave(samples)
+    mask = mask.repeat_interleave(samples, dim=0)  # [B*G, P]
+    logits = output.logits[:, -1].repeat_interleave(samples, dim=0)  # [B*G, V]
+    return _State(logits=logits, mask=mask, position=mask.sum(dim=1), cache=cache)
+
+
+def _check_context(model: PreTrainedModel, prompt_ids: Sequence[Sequence[int]], settings: Sampling) -> None:
+    context = context_length(model)
+    longest = max((len(prompt) for prompt in prompt_ids), default=0)
+    if longest + settings.max_new_tokens > context:
+        raise InputError(
+            "a prompt and its completion do not fit the context of the backbone",
+            field="max_completion_tokens",
+            value=f"{longest} + {settings.max_new_tokens} tokens",
+            rule=f"at most {context} tokens",
+            cure="lower backbone.prompt_items or backbone.max_completion_tokens, or take a backbone with a longer context",
+        )
+
+
+def context_length(model: PreTrainedModel) -> int:
+    """Return the context of the model in tokens."""
+    return int(model.config.max_position_embeddings)
+
+
+def _mix(words: np.ndarray) -> np.ndarray:
+    """SplitMix64 finaliser (Steele, Lea, Flood 2014): every input bit moves about half of the output bits."""
+    with np.errstate(over="ignore"):
+        words = words + np.uint64(0x9E3779B97F4A7C15)
+        words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        return words ^ (words >> np.uint64(31))

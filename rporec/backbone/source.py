@@ -1,0 +1,100 @@
+"""Where a writer comes from: any transformers causal language model, by folder or by name.
+
+The embedded backbone is such a folder too, so the pipeline and the service have one code path. Not a trainer (see
+`embedded`) and not a download manager: names are resolved by transformers.
+"""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from rporec.errors import InputError
+
+log = logging.getLogger(__name__)
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Writer:
+    """A causal language model with its tokenizer.
+
+    Attributes:
+        model: in eval mode unless a trainer says otherwise.
+        tokenizer: with an end token; its chat template, if it has one, wraps every prompt.
+    """
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+    @property
+    def eos_id(self) -> int:
+        """Id of the token that ends a completion."""
+        return int(self.tokenizer.eos_token_id)
+
+    @property
+    def context(self) -> int:
+        """Longest prompt plus completion, in tokens."""
+        return int(self.model.config.max_position_embeddings)
+
+    def render(self, prompt: str) -> str:
+        """Return the text that the model reads: the prompt in the chat template, or as it is where there is none."""
+        if self.tokenizer.chat_template is None:
+            return prompt
+        turns = [{"role": "user", "content": prompt}]
+        return str(self.tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False))
+
+    def encode(self, prompt: str) -> list[int]:
+        """Return the token ids of a prompt as the model reads it."""
+        # A chat template writes its own special tokens, so that the tokenizer must not add them a second time.
+        plain = self.tokenizer.chat_template is None
+        return list(self.tokenizer(self.render(prompt), add_special_tokens=plain)["input_ids"])
+
+    def decode(self, ids: list[int]) -> str:
+        """Return the text of a completion without its end token; other special tokens stay visible to the parser."""
+        kept = ids[:-1] if ids and ids[-1] == self.eos_id else ids
+        return str(self.tokenizer.decode(kept, skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    def save(self, folder: Path) -> None:
+        """Write model (safetensors) and tokenizer into a folder that `load_writer` reads."""
+        self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+
+def load_writer(source: str | Path, dtype: str = "float32", device: str = "cpu") -> Writer:
+    """Load a causal language model and its tokenizer.
+
+    Args:
+        source: a folder as written by `Writer.save`, or a model name on the hub or in its local cache.
+        dtype: "float32" or "bfloat16".
+        device: "cpu", "cuda", ...
+
+    Raises:
+        InputError: the folder or name cannot be loaded, its weights are not safetensors, or it has no end token.
+    """
+    folder = Path(source)
+    if folder.exists() and not (folder / "config.json").is_file():
+        raise _unusable(source, "the folder holds no config.json")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(source))
+        # use_safetensors: weights in pickle files would run code when loaded, so they are refused.
+        model = AutoModelForCausalLM.from_pretrained(str(source), dtype=DTYPES[dtype], use_safetensors=True)
+    except (OSError, ValueError) as error:
+        raise _unusable(source, str(error).strip().splitlines()[0]) from error
+    if tokenizer.eos_token_id is None:
+        raise _unusable(source, "its tokenizer has no end token, so completions would never finish")
+    return Writer(model=model.to(device).eval(), tokenizer=tokenizer)
+
+
+def _unusable(source: str | Path, why: str) -> InputError:
+    return InputError(
+        f"the backbone cannot be loaded: {why}",
+        field="backbone.name",
+        value=str(source),
+        rule="a folder with config.json, tokenizer.json and safetensors weights, or a model name that can be reached",
+        cure="set backbone.name to a folder on this machine (a name needs the network or the model in HF_HOME; "
+        "HF_ENDPOINT names a mirror), or set backbone.source to embedded",
+    )

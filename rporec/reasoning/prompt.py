@@ -1,0 +1,88 @@
+"""The prompt: the newest items of a history as compact lines, newest last, then the instruction.
+
+One item has one line, the same wherever it stands: in the prompt, in composed answers, in checks of an answer. Chat
+templates are not applied here (see `rporec.backbone.source`).
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from rporec.catalogue import Catalogue
+from rporec.reasoning.parse import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN, neutralise
+
+OPENING = "A customer bought, oldest first:"
+LINE = "\n-"
+INSTRUCTION = (
+    "\nThink briefly about what these items say, then describe the one item bought next as such a line. Write exactly "
+    f"{THINK_OPEN}one or two sentences{THINK_CLOSE}{ANSWER_OPEN}brand and title words; category; price{ANSWER_CLOSE}\n"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FittedPrompts:
+    """Prompts that fit a token budget.
+
+    Attributes:
+        prompts: B prompts.
+        shown: B histories as shown in the prompts (item indices, oldest first).
+        shortened: prompts that lost items to the budget.
+        dropped: items lost to the budget, over all prompts.
+    """
+
+    prompts: list[str]
+    shown: list[list[int]]
+    shortened: int
+    dropped: int
+
+
+def item_line(item: int, catalogue: Catalogue) -> str:
+    """Return an item as one line: brand and telling title words; category; price band. Unknown parts are left out."""
+    band = catalogue.price_band(item)
+    parts = [catalogue.short_text(item), catalogue.category(item), f"{band} price" if band else ""]
+    return "; ".join(filter(None, map(neutralise, parts))) or "an item without a title"
+
+
+def build_prompt(history: Sequence[int], catalogue: Catalogue, max_items: int) -> str:
+    """Return the prompt for a history.
+
+    Args:
+        history: item indices, oldest first; may be empty.
+        catalogue: their texts.
+        max_items: newest items shown (items).
+    """
+    shown = list(history)[-max_items:]
+    lines = "".join(f"{LINE} {item_line(item, catalogue)}" for item in shown) or f"{LINE} nothing yet"
+    return f"{OPENING}{lines}{INSTRUCTION}"
+
+
+def fit_prompts(
+    histories: Sequence[Sequence[int]],
+    catalogue: Catalogue,
+    max_items: int,
+    max_tokens: int,
+    count_tokens: Callable[[str], int],
+) -> FittedPrompts:
+    """Build prompts that fit `max_tokens`; where one does not, its oldest items go first, and that is counted.
+
+    Args:
+        histories: B histories of item indices, oldest first.
+        catalogue: their texts.
+        max_items: newest items shown (items).
+        max_tokens: budget of one prompt (tokens); a prompt of one item is kept even if it is longer.
+        count_tokens: length of a prompt as the model reads it (tokens).
+    """
+    prompts: list[str] = []
+    shown: list[list[int]] = []
+    shortened = dropped = 0
+    for history in histories:
+        items = list(history)[-max_items:]
+        prompt = build_prompt(items, catalogue, max_items)
+        wanted = len(items)
+        while len(items) > 1 and count_tokens(prompt) > max_tokens:
+            items = items[1:]
+            prompt = build_prompt(items, catalogue, max_items)
+        shortened += len(items) < wanted
+        dropped += wanted - len(items)
+        prompts.append(prompt)
+        shown.append(items)
+    return FittedPrompts(prompts=prompts, shown=shown, shortened=shortened, dropped=dropped)

@@ -1,0 +1,164 @@
+"""Read-only look into the registry: which version is the champion, which version holds these bytes.
+
+Cheap on the default sqlite registry: it is read with the standard library, without MLflow (seconds of import), because every
+run, gate and service start asks. Any other registry is asked through MLflow's client. Nothing here changes the registry.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CHAMPION, PREVIOUS = "champion", "previous"
+_SQLITE = "sqlite:///"
+_LOCK_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered model version.
+
+    Args:
+        model: registered name, rporec-<profile>.
+        number: version number, from 1.
+        source: address of its package folder.
+        run_id: the MLflow run that made it.
+        tags: git_commit, dvc_lock_hash, data_hash, package_hash, verdict, as_of and others.
+    """
+
+    model: str
+    number: int
+    source: str
+    run_id: str
+    tags: Mapping[str, str]
+
+    @property
+    def package_hash(self) -> str:
+        """Hash that names the package."""
+        return self.tags["package_hash"]
+
+    @property
+    def as_of(self) -> str:
+        """Date up to which its data go, "" when the data have no time."""
+        return self.tags.get("as_of", "")
+
+
+def model_name(profile: str) -> str:
+    """Return the registered name of a profile."""
+    return f"rporec-{profile}"
+
+
+def default_uri(home: Path) -> str:
+    """Return the tracking URI that is used unless MLFLOW_TRACKING_URI names another."""
+    return f"{_SQLITE}{(home / 'mlflow.db').resolve()}"
+
+
+def by_alias(uri: str, model: str, alias: str) -> Version | None:
+    """Return the version that an alias (champion, previous) points at, None when there is none."""
+    found = _versions(
+        uri, model, "a.alias = ?", alias,
+        join="JOIN registered_model_aliases a ON a.name = v.name AND a.version = v.version",
+    )  # fmt: skip
+    return found[-1] if found else None
+
+
+def by_package(uri: str, model: str, package_hash: str) -> Version | None:
+    """Return the newest version that holds a package, by the package's hash."""
+    found = _versions(
+        uri, model, "t.key = 'package_hash' AND t.value = ?", package_hash,
+        join="JOIN model_version_tags t ON t.name = v.name AND t.version = v.version",
+    )  # fmt: skip
+    return found[-1] if found else None
+
+
+def by_number(uri: str, model: str, number: int) -> Version | None:
+    """Return a version by its number."""
+    found = _versions(uri, model, "v.version = ?", number)
+    return found[-1] if found else None
+
+
+def package_folder(version: Version, cache: Path) -> Path:
+    """Return a local folder with the version's package: where it lies, or a copy fetched into `cache`.
+
+    The caller verifies it (`manifest.verify`); a copy is kept under the package's hash.
+    """
+    if version.source.startswith("file://"):
+        return Path(version.source.removeprefix("file://"))
+    if "://" not in version.source and Path(version.source).is_dir():
+        return Path(version.source)
+    return _fetch(version, cache)
+
+
+def sqlite_file(uri: str) -> Path | None:
+    """Return the database file of an sqlite URI, None for any other URI."""
+    return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
+
+
+def _versions(uri: str, model: str, where: str, value: str | int, *, join: str = "") -> list[Version]:
+    file = sqlite_file(uri)
+    if file is None:
+        return _from_client(uri, model, where, value)
+    if not file.exists():
+        return []
+    select = f"SELECT DISTINCT v.version, v.source, v.run_id FROM model_versions v {join}"
+    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=_LOCK_SECONDS)) as database:
+        try:
+            rows = database.execute(
+                f"{select} WHERE v.name = ? AND {where} ORDER BY v.version", (model, value)
+            ).fetchall()
+            return [_with_tags(database, model, row) for row in rows]
+        except sqlite3.OperationalError as error:
+            # The tables appear when MLflow migrates the fresh file; until then there is no version.
+            if "no such table" in str(error):
+                return []
+            raise
+
+
+def _with_tags(database: sqlite3.Connection, model: str, row: tuple[int, str, str]) -> Version:
+    tags = database.execute(
+        "SELECT key, value FROM model_version_tags WHERE name = ? AND version = ? ORDER BY key", (model, row[0])
+    )
+    return Version(model, int(row[0]), row[1], row[2] or "", dict(tags.fetchall()))
+
+
+def _from_client(uri: str, model: str, where: str, value: str | int) -> list[Version]:
+    from mlflow.exceptions import MlflowException
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(uri, uri)
+    try:
+        if where.startswith("a."):
+            return [from_mlflow(client.get_model_version_by_alias(model, str(value)))]
+        if where.startswith("v."):
+            return [from_mlflow(client.get_model_version(model, str(value)))]
+        found = client.search_model_versions(f"name = '{model}' AND tags.package_hash = '{value}'")
+    except MlflowException as error:
+        if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+            return []
+        raise
+    return sorted((from_mlflow(each) for each in found), key=lambda version: version.number)
+
+
+def from_mlflow(version: Any) -> Version:  # noqa: ANN401 - MLflow ships no types
+    """Convert MLflow's ModelVersion."""
+    return Version(version.name, int(version.version), version.source, version.run_id or "", dict(version.tags))
+
+
+def _fetch(version: Version, cache: Path) -> Path:
+    import shutil
+    import tempfile
+
+    import mlflow
+
+    target = cache / version.package_hash
+    if target.is_dir():
+        return target
+    cache.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=cache) as temporary:
+        fetched = mlflow.artifacts.download_artifacts(artifact_uri=version.source, dst_path=temporary)
+        shutil.move(fetched, target)
+    return target

@@ -1,0 +1,96 @@
+"""The frame of every stage: outputs appear whole or not at all, trouble is one message."""
+
+import errno
+import shutil
+from pathlib import Path
+
+import pytest
+
+from rporec.errors import InputError
+from rporec.files import read_json
+from steps import stage
+
+REPO = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy(REPO / name, tmp_path)
+    monkeypatch.setenv("RPOREC_HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+def writes(text):
+    def body(frame):
+        (frame.new / "a.txt").write_text(text)
+        return stage.Outcome("1 file", {"x": 1.0}, ("a.txt",))
+
+    return body
+
+
+def test_outputs_record_and_cleaned_work(root):
+    stage.execute("ingest", writes("1"), root, uses_torch=False)
+    assert (root / "outputs/ingest/a.txt").read_text() == "1"
+    record = read_json(root / "records/ingest.json")
+    assert record["metrics"] == {"x": 1.0}
+    assert record["files"] == ["outputs/ingest/a.txt"]
+    assert record["params"]["source"] == "market"
+    assert list((root / "work").iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [InputError("bad", cure="mend"), OSError(errno.ENOSPC, "full"), KeyError("bug")])
+def test_a_failed_stage_leaves_the_last_good_outputs_and_its_work(root, error):
+    stage.execute("ingest", writes("1"), root, uses_torch=False)
+
+    def fails(frame):
+        (frame.new / "a.txt").write_text("half")
+        (frame.work / "shard").write_text("kept")
+        raise error
+
+    with pytest.raises(type(error)):
+        stage.execute("ingest", fails, root, uses_torch=False)
+    assert (root / "outputs/ingest/a.txt").read_text() == "1"
+    assert len(list((root / "work/ingest").glob("*/shard"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (InputError("bad thing", field="f", cure="mend it"), ["bad thing", "field: f", "cure: mend it"]),
+        (OSError(errno.ENOSPC, "No space left", "out.parquet"), ["disk is full", "out.parquet", "cure"]),
+        (PermissionError(errno.EACCES, "denied", "outputs"), ["no permission", "outputs", "cure"]),
+    ],
+)
+def test_trouble_of_the_users_world_is_one_message_and_exit_1(error, words, capsys):
+    def fails():
+        raise error
+
+    with pytest.raises(SystemExit) as caught:
+        stage.guarded(fails)
+    assert caught.value.code == 1
+    shown = capsys.readouterr().err
+    assert all(word in shown for word in words)
+    assert "Traceback" not in shown
+
+
+def test_a_bug_keeps_its_traceback():
+    def fails():
+        raise KeyError("bug")
+
+    with pytest.raises(KeyError):
+        stage.guarded(fails)
+
+
+def test_work_folder_changes_with_the_stages_own_params_only(root):
+    def where(frame):
+        seen.append(frame.work.name)
+        return stage.Outcome("nothing")
+
+    seen: list[str] = []
+    text = (root / "params.yaml").read_text()
+    for change in (("steps: 12", "steps: 12"), ("steps: 12", "steps: 13"), ("max_k: 100", "max_k: 99")):
+        (root / "params.yaml").write_text(text.replace(*change))
+        stage.execute("align", where, root, uses_torch=False)
+    assert seen[0] != seen[1]
+    assert seen[0] == seen[2]

@@ -1,0 +1,80 @@
+"""params.yaml and its schema: every rule bites and every message helps."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rporec import config
+from rporec.errors import InputError
+
+RAW = yaml.safe_load(Path("params.yaml").read_text())
+
+
+def changed(path, value):
+    raw = copy.deepcopy(RAW)
+    *sections, leaf = path.split(".")
+    place = raw
+    for section in sections:
+        place = place[section]
+    place[leaf] = value
+    return raw
+
+
+def test_the_committed_parameters_are_valid_and_sections_are_found_by_name():
+    params = config.load(Path("params.yaml"))
+    assert params.section("validate") is params.validate_
+    with pytest.raises(KeyError):
+        params.section("nothing")
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("align.num_generations", 1),
+        ("align.num_generations", "8"),
+        ("align.weights.rank", -0.1),
+        ("align.typo", 1),
+        ("backbone.name", "some/model"),
+        ("backbone.heads", 3),
+        ("evaluate.cutoffs", [10, 5]),
+        ("evaluate.cutoffs", [5, 20]),
+        ("ingest.as_of", "yesterday"),
+        ("ingest.as_of", None),
+        ("run.profile", "Has Space"),
+        ("sequence.reason_share", 0.0),
+        ("serve.default_k", 10_000),
+        ("gate.alpha", 0.9),
+    ],
+)
+def test_a_bad_value_names_field_value_rule_and_cure(path, value):
+    with pytest.raises(InputError) as caught:
+        config.parse(changed(path, value), "params.yaml")
+    error = caught.value
+    assert error.field.split(".")[0] == path.split(".")[0]
+    assert error.rule
+    assert error.cure
+    assert "Traceback" not in str(error)
+
+
+def test_all_zero_reward_weights_are_refused():
+    with pytest.raises(InputError, match="above 0"):
+        config.parse(changed("align.weights", dict.fromkeys(RAW["align"]["weights"], 0.0)), "params.yaml")
+
+
+def test_a_missing_key_is_an_error_because_there_is_no_second_default():
+    raw = copy.deepcopy(RAW)
+    del raw["cot"]["samples"]
+    with pytest.raises(InputError) as caught:
+        config.parse(raw, "params.yaml")
+    assert caught.value.field == "cot.samples"
+    assert "add the key" in caught.value.cure
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1\n- 2\n", ""])
+def test_a_file_that_is_not_a_mapping_is_refused(tmp_path, text):
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError):
+        config.load(path)
