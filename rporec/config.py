@@ -7,6 +7,7 @@ never be in two places.
 from __future__ import annotations
 
 import datetime as dt
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -107,6 +108,7 @@ class BackboneParams(Section):
     max_prompt_tokens: int = Field(ge=16, description="P: longer prompts lose their oldest items")
     max_completion_tokens: int = Field(ge=8, description="L: tokens a completion may take")
     targets_per_group: int = Field(ge=1, description="composed examples a basket at most")
+    max_examples: int = Field(ge=1, description="composed examples in all, at most, chosen by seed")
 
     @model_validator(mode="after")
     def _named(self) -> Self:
@@ -174,6 +176,9 @@ class AlignParams(Section):
     steps: int = Field(ge=0, description="optimizer steps; 0 = no reinforcement learning")
     prompts_per_step: int = Field(ge=1, description="B: prompts a step")
     num_generations: int = Field(ge=2, description="G: completions a prompt; 1 has no group to compare with")
+    micro_batch: int = Field(
+        ge=1, description="completions a forward pass at most; divides prompts_per_step x num_generations"
+    )
     temperature: float = Field(gt=0, le=2, description="sampling temperature of the rollouts")
     learning_rate: float = Field(gt=0, lt=1, description="AdamW")
     beta: float = Field(ge=0, description="weight of the KL divergence to the backbone")
@@ -186,10 +191,18 @@ class AlignParams(Section):
     weights: RewardWeights
     eval_every: int = Field(ge=1, description="steps between held-out checks")
     eval_groups: int = Field(ge=1, description="valid groups of a held-out check")
+    patience: int = Field(ge=1, description="held-out checks without a better one before the run stops")
     checkpoint_every: int = Field(ge=1, description="steps between checkpoints")
     ship_margin: float = Field(
         ge=0, description="NDCG@10 on valid by which the policy may trail the backbone and still ship"
     )
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        batch = self.prompts_per_step * self.num_generations
+        if batch % min(self.micro_batch, batch):
+            raise ValueError(f"align.micro_batch must divide prompts_per_step x num_generations, {batch} completions")
+        return self
 
 
 class EvaluateParams(Section):
@@ -325,6 +338,29 @@ class Params(Section):
         return self
 
 
+class _Reader(yaml.SafeLoader):
+    """YAML as people write it: 1e-6 is a number and 2026-01-01 is text (YAML 1.1 has both the other way)."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - a class-level table is PyYAML's interface
+        first: [(tag, rule) for tag, rule in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
+_Reader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def read_yaml(text: str) -> Any:  # noqa: ANN401 - any YAML value
+    """Read YAML text; numbers in scientific notation need no dot, dates stay text.
+
+    Raises:
+        yaml.YAMLError: it is not YAML.
+    """
+    return yaml.load(text, Loader=_Reader)
+
+
 def load(path: Path) -> Params:
     """Read and check params.yaml.
 
@@ -334,7 +370,7 @@ def load(path: Path) -> Params:
     if not path.is_file():
         raise InputError("the parameter file is missing", file=path, cure="run from the top of the checkout")
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        raw = read_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(
             f"the parameter file is not YAML: {error}", file=path, cure="mend the line named above"

@@ -74,11 +74,11 @@ def rank_gains(kind: str, n_items: int, cutoff: int) -> np.ndarray:
         InputError: `kind` is no rank reward by rank.
     """
     ranks = np.arange(n_items, dtype=np.float64)
-    gains: np.ndarray = 1.0 / np.log2(ranks + 2.0)
+    gains = 1.0 / np.log2(ranks + 2.0)
     if kind == "ndcg":
-        return np.where(ranks < cutoff, gains, 0.0)
+        return np.asarray(np.where(ranks < cutoff, gains, 0.0))
     if kind == "reciprocal_log":
-        return (gains - gains[-1]) / max(gains[0] - gains[-1], 1e-12)
+        return np.asarray((gains - gains[-1]) / max(gains[0] - gains[-1], 1e-12))
     raise InputError(
         "unknown rank reward", field="align.rank_reward", value=kind,
         rule="ndcg | reciprocal_log | log_probability", cure="choose one of these",
@@ -123,13 +123,16 @@ def similar(thought: np.ndarray, reference: np.ndarray) -> float:
     """Return the cosine of thought and reference in the Rechead's text space, clipped to [0, 1].
 
     Args:
-        thought, reference: unit vectors [D], or zeros for a text without known words (similar to nothing: 0).
+        thought: unit vector [D], or zeros for a text without known words (similar to nothing: 0).
+        reference: as thought, of the frozen backbone's thought for the same prompt.
     """
     return min(1.0, max(0.0, float(np.dot(thought, reference))))
 
 
 def entropy(entropies: Sequence[float], vocabulary: int) -> float:
-    """Return (mean of the top 20 % thought-token entropies - mean of all) / ln V (design section 6, divided to bound it).
+    """Return (mean of the top 20 % of thought-token entropies - mean of all) / ln V.
+
+    Design section 6 has no divisor; ln V, the most that an entropy can be, bounds the term.
 
     Args:
         entropies: entropy of each *generated* thought token, nats; published code re-tokenises the text and silently

@@ -22,6 +22,8 @@ class RoomyLayer(DynamicLayer):
 
     def __init__(self) -> None:
         super().__init__()
+        self.keys: torch.Tensor
+        self.values: torch.Tensor
         self._key_room: torch.Tensor | None = None
         self._value_room: torch.Tensor | None = None
 

@@ -1,8 +1,8 @@
 """Write completions: batched, seeded, the prompt computed once per group of samples, finished rows dropped.
 
 Works for any transformers causal language model. The random number of a token is a function of (seed, row key, sample,
-position) alone, so results do not depend on how prompts are batched, up to the float noise of the matrix products. Not a
-server: no streaming, no queue.
+position) alone, so results do not depend on how prompts are batched, up to the float noise of the matrix products.
+Not a server: no streaming, no queue.
 """
 
 from collections.abc import Sequence
@@ -13,6 +13,7 @@ import torch
 from transformers import DynamicCache, PreTrainedModel
 
 from rporec.backbone.cache import roomy_cache
+from rporec.backbone.randomness import uniforms
 from rporec.backbone.source import Writer
 from rporec.errors import InputError
 
@@ -116,8 +117,8 @@ def generate_ids(
     try:
         for start in range(0, len(order), per_batch):
             places = order[start : start + per_batch]
-            uniforms = counter_uniforms(settings, [row_keys[place] for place in places])
-            rows = _decode(model, [prompt_ids[place] for place in places], uniforms, eos_id, settings)
+            numbers = counter_uniforms(settings, [row_keys[place] for place in places])
+            rows = _decode(model, [prompt_ids[place] for place in places], numbers, eos_id, settings)
             for number, place in enumerate(places):
                 results[place] = rows[number * settings.num_samples : (number + 1) * settings.num_samples]
     finally:
@@ -127,23 +128,19 @@ def generate_ids(
 
 def counter_uniforms(settings: Sampling, row_keys: Sequence[int]) -> np.ndarray:
     """Return uniforms in [0, 1), float32 [B*G, L], each a hash of (seed, row key, sample, position) only."""
-    keys = np.asarray(row_keys, dtype=np.int64).astype(np.uint64)[:, None, None]
-    samples = np.arange(settings.num_samples, dtype=np.uint64)[None, :, None]
-    positions = np.arange(settings.max_new_tokens, dtype=np.uint64)[None, None, :]
-    seed = np.full((1, 1, 1), settings.seed % 2**64, dtype=np.uint64)
-    mixed = _mix(_mix(_mix(_mix(seed) ^ keys) ^ samples) ^ positions)  # [B, G, L]
-    top = (mixed >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
-    return top.reshape(-1, settings.max_new_tokens)  # [B*G, L]
+    keys = np.asarray(row_keys, dtype=np.int64)[:, None, None]
+    samples = np.arange(settings.num_samples)[None, :, None]
+    positions = np.arange(settings.max_new_tokens)[None, None, :]
+    numbers = uniforms(settings.seed, keys, samples, positions)  # [B, G, L]
+    return numbers.reshape(-1, settings.max_new_tokens)  # [B*G, L]
 
 
-def pick(
-    logits: torch.Tensor, uniforms: torch.Tensor, temperature: float
-) -> tuple[torch.Tensor, torch.Tensor]:
+def pick(logits: torch.Tensor, numbers: torch.Tensor, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
     """Choose the next token of each row by inverse CDF (one number a row), or greedily at temperature 0.
 
     Args:
         logits: [R, V].
-        uniforms: [R] in [0, 1).
+        numbers: [R] random, in [0, 1).
         temperature: 0 = greedy.
 
     Returns:
@@ -156,7 +153,7 @@ def pick(
         cumulative = logprobs.exp().cumsum(dim=-1)  # [R, V]
         total = cumulative[:, -1]
         # Strictly below the total, else rounding could choose a token of probability 0 behind the last possible one.
-        reach = torch.minimum(uniforms * total, torch.nextafter(total, torch.zeros_like(total)))
+        reach = torch.minimum(numbers * total, torch.nextafter(total, torch.zeros_like(total)))
         tokens = torch.searchsorted(cumulative, reach[:, None], right=True)[:, 0]
     return tokens, logprobs.gather(1, tokens[:, None])[:, 0]
 
@@ -165,7 +162,7 @@ def pick(
 def _decode(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
-    uniforms: np.ndarray,
+    random_numbers: np.ndarray,
     eos_id: int,
     settings: Sampling,
 ) -> list[SampledIds]:
@@ -174,7 +171,7 @@ def _decode(
     tokens = torch.full((rows, settings.max_new_tokens), eos_id, dtype=torch.long)  # [R, L]
     logprobs = torch.zeros((rows, settings.max_new_tokens))
     lengths = torch.full((rows,), settings.max_new_tokens, dtype=torch.long)
-    numbers = torch.from_numpy(uniforms)
+    numbers = torch.from_numpy(random_numbers)
     running = torch.arange(rows)  # the rows of this batch that the model still computes
     for position in range(settings.max_new_tokens):
         chosen, logprob = pick(state.logits, numbers[running, position].to(state.logits.device), settings.temperature)
@@ -259,19 +256,10 @@ def _check_context(model: PreTrainedModel, prompt_ids: Sequence[Sequence[int]], 
             field="max_completion_tokens",
             value=f"{longest} + {settings.max_new_tokens} tokens",
             rule=f"at most {context} tokens",
-            cure="lower backbone.prompt_items or backbone.max_completion_tokens, or take a backbone with a longer context",
+            cure="lower backbone.max_prompt_tokens or backbone.max_completion_tokens",
         )
 
 
 def context_length(model: PreTrainedModel) -> int:
     """Return the context of the model in tokens."""
     return int(model.config.max_position_embeddings)
-
-
-def _mix(words: np.ndarray) -> np.ndarray:
-    """SplitMix64 finaliser (Steele, Lea, Flood 2014): every input bit moves about half of the output bits."""
-    with np.errstate(over="ignore"):
-        words = words + np.uint64(0x9E3779B97F4A7C15)
-        words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        return words ^ (words >> np.uint64(31))

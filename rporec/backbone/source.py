@@ -4,7 +4,6 @@ The embedded backbone is such a folder too, so the pipeline and the service have
 `embedded`) and not a download manager: names are resolved by transformers.
 """
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +11,6 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from rporec.errors import InputError
-
-log = logging.getLogger(__name__)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -40,6 +37,20 @@ class Writer:
         """Longest prompt plus completion, in tokens."""
         return int(self.model.config.max_position_embeddings)
 
+    def prompt_budget(self, wanted: int, completion: int) -> int:
+        """Return the tokens that a prompt may take: `wanted`, or what the context leaves beside a completion.
+
+        Raises:
+            InputError: the context does not even hold the completion.
+        """
+        if completion >= self.context:
+            raise InputError(
+                "the context of the backbone is shorter than a completion",
+                field="backbone.max_completion_tokens", value=completion, rule=f"below {self.context} tokens",
+                cure="lower backbone.max_completion_tokens, or take a backbone with a longer context",
+            )  # fmt: skip
+        return min(wanted, self.context - completion)
+
     def render(self, prompt: str) -> str:
         """Return the text that the model reads: the prompt in the chat template, or as it is where there is none."""
         if self.tokenizer.chat_template is None:
@@ -52,6 +63,10 @@ class Writer:
         # A chat template writes its own special tokens, so that the tokenizer must not add them a second time.
         plain = self.tokenizer.chat_template is None
         return list(self.tokenizer(self.render(prompt), add_special_tokens=plain)["input_ids"])
+
+    def count(self, prompt: str) -> int:
+        """Return the length of a prompt as the model reads it, in tokens."""
+        return len(self.encode(prompt))
 
     def decode(self, ids: list[int]) -> str:
         """Return the text of a completion without its end token; other special tokens stay visible to the parser."""

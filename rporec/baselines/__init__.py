@@ -1,1 +1,5 @@
-"""Rankers without reasoning that every model is held against, fitted in the same run."""
+"""Strong plain rankers that the Rechead has to beat, fitted in the same run."""
+
+from rporec.baselines.fit import Ranker, fit_all
+
+__all__ = ["Ranker", "fit_all"]

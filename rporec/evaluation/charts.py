@@ -46,7 +46,9 @@ def bar_chart(title: str, bars: Sequence[Bar]) -> str:
         parts.append(f'<rect x="{left:.1f}" y="{top}" width="{right - left:.1f}" height="14" fill="{colour}"/>')
         if bar.low is not None and bar.high is not None:
             a, b = place(bar.low), place(bar.high)
-            parts.append(f'<path d="M{a:.1f} {top + 3}v8M{a:.1f} {top + 7}H{b:.1f}M{b:.1f} {top + 3}v8" class="whisker"/>')
+            parts.append(
+                f'<path d="M{a:.1f} {top + 3}v8M{a:.1f} {top + 7}H{b:.1f}M{b:.1f} {top + 3}v8" class="whisker"/>'
+            )
             figures += f" [{bar.low:.4f}, {bar.high:.4f}]"
         parts.append(f'<text x="{_LABEL + _PLOT + 8}" y="{top + 11}">{figures}</text>')
     height = len(bars) * _ROW + 8

@@ -1,8 +1,8 @@
 """Paired comparisons of rankers by a bootstrap that resamples users.
 
-For saying how much better one ranker is than another on the same rows, with an interval and the smallest difference that so
-many users could show. Users are resampled, not rows: the rows of one user are not independent. Not for deciding anything
-(gates.py holds the thresholds).
+For saying how much better one ranker is than another on the same rows, with an interval and the smallest difference
+that so many users could show. Users are resampled, not rows: the rows of one user are not independent. Not for deciding
+anything (gates.py holds the thresholds).
 """
 
 import math
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 Array = npt.NDArray[np.float64]
 
@@ -50,8 +50,8 @@ class Resampled:
 def resample_users(values: Array, users: npt.ArrayLike, resamples: int, seed: int) -> Resampled:
     """Resample users with replacement and return the row means of every column.
 
-    A resample's mean is the sum over its users' rows divided by the number of these rows, so a user with many rows weighs as
-    much as in the plain mean. All columns share the same draws: their differences stay paired.
+    A resample's mean is the sum over its users' rows divided by the number of these rows, so a user with many rows
+    weighs as much as in the plain mean. All columns share the same draws: their differences stay paired.
 
     Args:
         values: [n, C] one value per row and column.
@@ -85,7 +85,9 @@ def _draw_weights(rng: np.random.Generator, resamples: int, users: int) -> Array
     return counts.reshape(resamples, users).astype(np.float64)
 
 
-def compare_columns(differences: Array, users: npt.ArrayLike, resamples: int, alpha: float, seed: int) -> list[Comparison]:
+def compare_columns(
+    differences: Array, users: npt.ArrayLike, resamples: int, alpha: float, seed: int
+) -> list[Comparison]:
     """Return one Comparison per column of differences [n, C]; cheaper than C calls of paired_bootstrap."""
     sample = resample_users(differences, users, resamples, seed)
     return [interval(sample, column, alpha) for column in range(differences.shape[1])]
@@ -102,8 +104,8 @@ def paired_bootstrap(
 def interval(sample: Resampled, column: int, alpha: float) -> Comparison:
     """Return the interval of one column: at each end the wider of the percentile and the t interval.
 
-    The percentile interval is too narrow for few users and cannot reach below 1/resamples, which a shrunk alpha (ledger.py)
-    asks for; the t interval ignores skew. Taking the wider at each end errs on the side of "undecided".
+    The percentile interval is too narrow for few users and cannot reach below 1/resamples, which a shrunk alpha
+    (ledger.py) asks for; the t interval ignores skew. Taking the wider at each end errs on the side of "undecided".
     """
     if sample.n == 0:
         return Comparison(None, None, None, None, 0, 0, alpha)
@@ -111,25 +113,25 @@ def interval(sample: Resampled, column: int, alpha: float) -> Comparison:
     if sample.users < 2:
         return Comparison(mean, None, None, None, sample.users, sample.n, alpha)
     error = _standard_error(sample, column)
-    reach = float(stats.t.ppf(1 - alpha / 2, sample.users - 1))
+    reach = float(special.stdtrit(sample.users - 1, 1 - alpha / 2))
     low, high = np.quantile(sample.draws[:, column], [alpha / 2, 1 - alpha / 2])
     low, high = min(float(low), mean - reach * error), max(float(high), mean + reach * error)
-    detectable = (reach + float(stats.norm.ppf(_POWER))) * error
+    detectable = (reach + float(special.ndtri(_POWER))) * error
     return Comparison(mean, low, high, detectable, sample.users, sample.n, alpha)
 
 
 def p_fall(sample: Resampled, column: int, margin: float) -> float:
     """Return the one-sided p-value against "the mean is at least -margin": small when the data show a deeper fall.
 
-    A t test with the bootstrap's standard error: counting draws could not go below 1/resamples, which Holm's correction of
-    a shrunk alpha asks for. Without any spread, each user is taken as one fair coin.
+    A t test with the bootstrap's standard error: counting draws could not go below 1/resamples, which Holm's correction
+    of a shrunk alpha asks for. Without any spread, each user is taken as one fair coin.
     """
     if sample.users < 2:
         return 1.0
     mean, error = float(sample.means[column]), _standard_error(sample, column)
     if error == 0.0:
         return 1.0 if mean >= -margin else 0.5**sample.users
-    return float(stats.t.cdf((mean + margin) / error, sample.users - 1))
+    return float(special.stdtr(sample.users - 1, (mean + margin) / error))
 
 
 def holm(p_values: Sequence[float], alpha: float) -> list[bool]:

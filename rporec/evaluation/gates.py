@@ -1,8 +1,8 @@
 """The gates: what a challenger must show before it may serve, one pure function a gate.
 
-Each takes evidence and limits and returns a Gate with what was observed, the threshold, the interval and the reason in words.
-Nothing here measures, reads or promotes. Undecided counts against the challenger: an interval that reaches past the margin
-refuses it, because the champion is known to work.
+Each takes evidence and limits and returns a Gate with what was observed, the threshold, the interval and the reason in
+words. Nothing here measures, reads or promotes. Undecided counts against the challenger: an interval that reaches past
+the margin refuses it, because the champion is known to work.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def champion_gate(evidence: Evidence, margin: float) -> Gate:
     """Not worse than the champion (ranker `champion`), nor than the anchor (`anchor`), where there is one."""
     others = [name for name in ("champion", "anchor") if name in evidence.values]
     if not others:
-        return Gate("champion", "not_applicable", None, None, None, "there is no champion yet")
+        return Gate("champion", "not_applicable", None, None, None, "there is no other champion to compare with")
     return _gate("champion", [not_worse(evidence, other, margin) for other in others])
 
 
@@ -148,7 +148,7 @@ def form_gate(form: Mapping[str, float | None], min_well_formed: float, min_grou
 def slices_gate(evidence: Evidence, masks: Mapping[str, npt.NDArray[np.bool_]], margin: float) -> Gate:
     """No slice falls below the champion by more than the margin; a fall must be shown at Holm's corrected level."""
     if "champion" not in evidence.values or not masks:
-        return Gate("slices", "not_applicable", None, None, None, "there is no champion yet to fall behind")
+        return Gate("slices", "not_applicable", None, None, None, "there is no other champion to fall behind")
     difference = evidence.values["rporec"] - evidence.values["champion"]
     samples = {
         name: compare.resample_users(difference[mask, None], evidence.users[mask], evidence.resamples, evidence.seed)
@@ -158,7 +158,9 @@ def slices_gate(evidence: Evidence, masks: Mapping[str, npt.NDArray[np.bool_]], 
     return _gate(
         "slices",
         [
-            _compared(name, compare.interval(sample, 0, 2 * evidence.alpha), -margin, not down, f"may fall by {margin:g}")
+            _compared(
+                name, compare.interval(sample, 0, 2 * evidence.alpha), -margin, not down, f"may fall by {margin:g}"
+            )
             for (name, sample), down in zip(samples.items(), fell, strict=True)
         ],
     )
@@ -194,7 +196,9 @@ def _compared(name: str, found: Comparison, threshold: float, ok: bool, rule: st
 def _at_least(name: str, value: float | None, least: float) -> Check:
     if value is None:
         return Check(name, "fail", None, least, None, f"{name}: no completions to judge")
-    return Check(name, "pass" if value >= least else "fail", value, least, None, f"{name} {value:.3f}, at least {least:g}")
+    return Check(
+        name, "pass" if value >= least else "fail", value, least, None, f"{name} {value:.3f}, at least {least:g}"
+    )
 
 
 def _at_most(name: str, value: float, most: float) -> Check:

@@ -1,8 +1,8 @@
 """The ledger of looks: every package judged on the same test rows makes the next judgement of these rows stricter.
 
-Trying twenty models on one test set finds a lucky one. So look k at the same rows is taken at alpha * 6 / (pi k)^2: these
-levels sum to alpha over endless looks, so that all claims about one set of rows together are wrong at most alpha of the time.
-Judging the same bytes on the same rows again is the same look. Append-only JSON lines.
+Trying twenty models on one test set finds a lucky one. So look k at the same rows is taken at alpha * 6 / (pi k)^2:
+these levels sum to alpha over endless looks, so that all claims about one set of rows together are wrong at most alpha
+of the time. Judging the same bytes on the same rows again is the same look. Append-only JSON lines.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from rporec.errors import InputError
 
 @dataclass(frozen=True)
 class Look:
-    """One counted look: its number k among the looks at these rows (1 = first) and the one-sided error level it may spend."""
+    """One counted look: its number among the looks at these rows (1 = first), and the one-sided alpha it may spend."""
 
     rows_hash: str
     package_hash: str
@@ -36,7 +36,7 @@ def look_alpha(alpha: float, number: int) -> float:
 
 
 def rows_hash(rows: pl.DataFrame, item_ids: list[str]) -> str:
-    """Return the SHA-256 of the events in a ROWS table, by ids: another item order or another row order is the same rows."""
+    """Return the SHA-256 of the events in a ROWS table, by ids: the order of items or rows does not matter."""
     lines = sorted(
         json.dumps([user, moment, item_ids[target], [item_ids[i] for i in history]], ensure_ascii=False)
         for user, moment, target, history in rows.select("user_id", "timestamp", "target", "history").iter_rows()
@@ -69,7 +69,7 @@ def spend(path: Path, rows: str, package: str, alpha: float) -> Look:
 
 
 def _whole(text: str) -> str:
-    """Return the text up to its last end of line: a kill within an append leaves a torn line, whose look saw no result."""
+    """Return the text up to its last end of line: a kill within an append leaves a torn line, which saw no result."""
     return text[: text.rfind("\n") + 1]
 
 

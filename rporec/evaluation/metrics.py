@@ -3,8 +3,9 @@
 For counting where the target stands among all N items and turning that into HR, NDCG and MRR. Not for comparing rankers
 (compare.py) and not for sampling candidates: every rank here is over the whole catalogue.
 
-A target with `above` items scored strictly higher and `ties` other items of the same score stands, for a fair coin, at each
-position above+1 .. above+ties+1 equally often. Every metric is the mean over these positions, so a tie never helps.
+A target with `above` items scored strictly higher and `ties` other items of the same score stands, for a fair coin, at
+each position above+1 .. above+ties+1 equally often. Every metric is the mean over these positions, so a tie never
+helps.
 """
 
 from collections.abc import Sequence
@@ -60,7 +61,7 @@ def hit_rate(ranks: Ranks, k: int) -> npt.NDArray[np.float64]:
 
 
 def ndcg(ranks: Ranks, k: int) -> npt.NDArray[np.float64]:
-    """Return each row's expected NDCG@k in [0, 1]; with one target per row it is 1/log2(rank + 1) within the first k."""
+    """Return each row's expected NDCG@k in [0, 1]: with one target, 1/log2(rank + 1) within the first k."""
     gains = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(2, k + 2)))])  # gains[r]: sum over positions 1..r
     first, last = np.minimum(ranks.above, k), np.minimum(ranks.above + ranks.ties + 1, k)
     return np.asarray((gains[last] - gains[first]) / (ranks.ties + 1), dtype=np.float64)

@@ -28,7 +28,7 @@ def slice_masks(ranks: pl.DataFrame) -> dict[str, Mask]:
 
 
 def label_rows(test: pl.DataFrame, known: pl.DataFrame) -> pl.DataFrame:
-    """Return RANKS' fixed columns for the test rows (ROWS), counted on the rows that the final model was fitted on (ROWS)."""
+    """Return RANKS' fixed columns for test rows, counted on the rows (ROWS) that the final model was fitted on."""
     counts = known.group_by("target").len("target_train_count")
     seen = pl.concat([known["target"], known["history"].explode(empty_as_null=False).cast(pl.Int32)]).unique()
     return (

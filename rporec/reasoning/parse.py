@@ -80,8 +80,8 @@ def render(thought: str, answer: str) -> str:
 def neutralise(text: str) -> str:
     """Make catalogue text harmless inside prompts and completions.
 
-    Angle brackets become their typographic twins (no tag, no special token of any tokenizer such as ``<|im_end|>`` can be
-    formed), double quotes become single ones, and runs of white space and control characters become one space.
+    Angle brackets become their typographic twins (no tag and no special token such as ``<|im_end|>`` can be formed),
+    double quotes become single ones, and runs of white space and control characters become one space.
     """
     swapped = text.translate(_HARMLESS)
     visible = "".join(letter if letter.isprintable() else " " for letter in swapped)

@@ -8,14 +8,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rporec.catalogue import Catalogue
+from rporec.errors import InputError
 from rporec.reasoning.parse import ANSWER_CLOSE, ANSWER_OPEN, THINK_CLOSE, THINK_OPEN, neutralise
 
 OPENING = "A customer bought, oldest first:"
-LINE = "\n-"
+LINE = "\n- "
 INSTRUCTION = (
     "\nThink briefly about what these items say, then describe the one item bought next as such a line. Write exactly "
     f"{THINK_OPEN}one or two sentences{THINK_CLOSE}{ANSWER_OPEN}brand and title words; category; price{ANSWER_CLOSE}\n"
 )
+
+_WORD_CHARACTERS, _PART_CHARACTERS, _READ_CHARACTERS = 24, 96, 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,18 @@ def item_line(item: int, catalogue: Catalogue) -> str:
     """Return an item as one line: brand and telling title words; category; price band. Unknown parts are left out."""
     band = catalogue.price_band(item)
     parts = [catalogue.short_text(item), catalogue.category(item), f"{band} price" if band else ""]
-    return "; ".join(filter(None, map(neutralise, parts))) or "an item without a title"
+    return "; ".join(filter(None, map(clip, parts))) or "an item without a title"
+
+
+def clip(text: str) -> str:
+    """Return catalogue text made harmless and short: words of at most 24 characters, 96 in all.
+
+    A title of 10,000 characters must not push the rest of the history out of the prompt.
+    """
+    words = [word[:_WORD_CHARACTERS] for word in neutralise(text[:_READ_CHARACTERS]).split()]
+    while words and sum(map(len, words)) + len(words) - 1 > _PART_CHARACTERS:
+        words.pop()
+    return " ".join(words)
 
 
 def build_prompt(history: Sequence[int], catalogue: Catalogue, max_items: int) -> str:
@@ -51,7 +65,7 @@ def build_prompt(history: Sequence[int], catalogue: Catalogue, max_items: int) -
         max_items: newest items shown (items).
     """
     shown = list(history)[-max_items:]
-    lines = "".join(f"{LINE} {item_line(item, catalogue)}" for item in shown) or f"{LINE} nothing yet"
+    lines = "".join(f"{LINE}{item_line(item, catalogue)}" for item in shown) or f"{LINE}nothing yet"
     return f"{OPENING}{lines}{INSTRUCTION}"
 
 
@@ -68,17 +82,25 @@ def fit_prompts(
         histories: B histories of item indices, oldest first.
         catalogue: their texts.
         max_items: newest items shown (items).
-        max_tokens: budget of one prompt (tokens); a prompt of one item is kept even if it is longer.
+        max_tokens: budget of one prompt (tokens).
         count_tokens: length of a prompt as the model reads it (tokens).
+
+    Raises:
+        InputError: not even a prompt without items fits.
     """
     prompts: list[str] = []
     shown: list[list[int]] = []
     shortened = dropped = 0
     for history in histories:
         items = list(history)[-max_items:]
-        prompt = build_prompt(items, catalogue, max_items)
-        wanted = len(items)
-        while len(items) > 1 and count_tokens(prompt) > max_tokens:
+        prompt, wanted = build_prompt(items, catalogue, max_items), len(items)
+        while count_tokens(prompt) > max_tokens:
+            if not items:
+                raise InputError(
+                    "the prompt is too long even without an item", field="backbone.max_prompt_tokens",
+                    value=max_tokens, rule=f"at least {count_tokens(prompt)} tokens for the instruction alone",
+                    cure="raise backbone.max_prompt_tokens, or take a backbone with a longer context",
+                )  # fmt: skip
             items = items[1:]
             prompt = build_prompt(items, catalogue, max_items)
         shortened += len(items) < wanted

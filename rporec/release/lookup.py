@@ -1,21 +1,32 @@
 """Read-only look into the registry: which version is the champion, which version holds these bytes.
 
-Cheap on the default sqlite registry: it is read with the standard library, without MLflow (seconds of import), because every
-run, gate and service start asks. Any other registry is asked through MLflow's client. Nothing here changes the registry.
+Cheap on the default sqlite registry: it is read with the standard library, without MLflow (seconds of import), because
+every run, gate and service start asks. Any other registry is asked through MLflow's client. Nothing here changes it.
 """
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 CHAMPION, PREVIOUS = "champion", "previous"
 _SQLITE = "sqlite:///"
 _LOCK_SECONDS = 30.0
+_ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}  # MLflow says the second for an alias that is not set
+_Key = Literal["alias", "package_hash", "number"]
+_WHERE: dict[_Key, str] = {
+    "alias": "JOIN registered_model_aliases a ON a.name = v.name AND a.version = v.version "
+    "WHERE v.name = :model AND a.alias = :value",
+    "package_hash": "JOIN model_version_tags t ON t.name = v.name AND t.version = v.version "
+    "WHERE v.name = :model AND t.key = 'package_hash' AND t.value = :value",
+    "number": "WHERE v.name = :model AND v.version = :value",
+}
 
 
 @dataclass(frozen=True)
@@ -59,29 +70,20 @@ def default_uri(home: Path) -> str:
 
 def by_alias(uri: str, model: str, alias: str) -> Version | None:
     """Return the version that an alias (champion, previous) points at, None when there is none."""
-    found = _versions(
-        uri, model, "a.alias = ?", alias,
-        join="JOIN registered_model_aliases a ON a.name = v.name AND a.version = v.version",
-    )  # fmt: skip
-    return found[-1] if found else None
+    return _newest(uri, model, "alias", alias)
 
 
 def by_package(uri: str, model: str, package_hash: str) -> Version | None:
     """Return the newest version that holds a package, by the package's hash."""
-    found = _versions(
-        uri, model, "t.key = 'package_hash' AND t.value = ?", package_hash,
-        join="JOIN model_version_tags t ON t.name = v.name AND t.version = v.version",
-    )  # fmt: skip
-    return found[-1] if found else None
+    return _newest(uri, model, "package_hash", package_hash)
 
 
 def by_number(uri: str, model: str, number: int) -> Version | None:
     """Return a version by its number."""
-    found = _versions(uri, model, "v.version = ?", number)
-    return found[-1] if found else None
+    return _newest(uri, model, "number", number)
 
 
-def package_folder(version: Version, cache: Path) -> Path:
+def package_folder(uri: str, version: Version, cache: Path) -> Path:
     """Return a local folder with the version's package: where it lies, or a copy fetched into `cache`.
 
     The caller verifies it (`manifest.verify`); a copy is kept under the package's hash.
@@ -90,7 +92,7 @@ def package_folder(version: Version, cache: Path) -> Path:
         return Path(version.source.removeprefix("file://"))
     if "://" not in version.source and Path(version.source).is_dir():
         return Path(version.source)
-    return _fetch(version, cache)
+    return _fetch(uri, version, cache)
 
 
 def sqlite_file(uri: str) -> Path | None:
@@ -98,23 +100,21 @@ def sqlite_file(uri: str) -> Path | None:
     return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
 
 
-def _versions(uri: str, model: str, where: str, value: str | int, *, join: str = "") -> list[Version]:
+def _newest(uri: str, model: str, key: _Key, value: str | int) -> Version | None:
     file = sqlite_file(uri)
     if file is None:
-        return _from_client(uri, model, where, value)
+        return _from_client(uri, model, key, value)
     if not file.exists():
-        return []
-    select = f"SELECT DISTINCT v.version, v.source, v.run_id FROM model_versions v {join}"
-    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True, timeout=_LOCK_SECONDS)) as database:
+        return None
+    query = f"SELECT v.version, v.source, v.run_id FROM model_versions v {_WHERE[key]} ORDER BY v.version DESC LIMIT 1"
+    with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=_LOCK_SECONDS)) as database:
         try:
-            rows = database.execute(
-                f"{select} WHERE v.name = ? AND {where} ORDER BY v.version", (model, value)
-            ).fetchall()
-            return [_with_tags(database, model, row) for row in rows]
+            row = database.execute(query, {"model": model, "value": value}).fetchone()
+            return None if row is None else _with_tags(database, model, row)
         except sqlite3.OperationalError as error:
             # The tables appear when MLflow migrates the fresh file; until then there is no version.
             if "no such table" in str(error):
-                return []
+                return None
             raise
 
 
@@ -125,22 +125,22 @@ def _with_tags(database: sqlite3.Connection, model: str, row: tuple[int, str, st
     return Version(model, int(row[0]), row[1], row[2] or "", dict(tags.fetchall()))
 
 
-def _from_client(uri: str, model: str, where: str, value: str | int) -> list[Version]:
+def _from_client(uri: str, model: str, key: _Key, value: str | int) -> Version | None:
     from mlflow.exceptions import MlflowException
     from mlflow.tracking import MlflowClient
 
     client = MlflowClient(uri, uri)
     try:
-        if where.startswith("a."):
-            return [from_mlflow(client.get_model_version_by_alias(model, str(value)))]
-        if where.startswith("v."):
-            return [from_mlflow(client.get_model_version(model, str(value)))]
+        if key == "alias":
+            return from_mlflow(client.get_model_version_by_alias(model, str(value)))
+        if key == "number":
+            return from_mlflow(client.get_model_version(model, str(value)))
         found = client.search_model_versions(f"name = '{model}' AND tags.package_hash = '{value}'")
     except MlflowException as error:
-        if error.error_code in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
-            return []
+        if error.error_code in _ABSENT:
+            return None
         raise
-    return sorted((from_mlflow(each) for each in found), key=lambda version: version.number)
+    return max(map(from_mlflow, found), key=lambda version: version.number, default=None)
 
 
 def from_mlflow(version: Any) -> Version:  # noqa: ANN401 - MLflow ships no types
@@ -148,10 +148,7 @@ def from_mlflow(version: Any) -> Version:  # noqa: ANN401 - MLflow ships no type
     return Version(version.name, int(version.version), version.source, version.run_id or "", dict(version.tags))
 
 
-def _fetch(version: Version, cache: Path) -> Path:
-    import shutil
-    import tempfile
-
+def _fetch(uri: str, version: Version, cache: Path) -> Path:
     import mlflow
 
     target = cache / version.package_hash
@@ -159,6 +156,6 @@ def _fetch(version: Version, cache: Path) -> Path:
         return target
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as temporary:
-        fetched = mlflow.artifacts.download_artifacts(artifact_uri=version.source, dst_path=temporary)
+        fetched = mlflow.artifacts.download_artifacts(artifact_uri=version.source, dst_path=temporary, tracking_uri=uri)
         shutil.move(fetched, target)
     return target

@@ -141,7 +141,7 @@ def _looks_like_its_suffix(path: Path) -> bool:
         return head[:4] == b"PAR1"
     if path.suffix == ".safetensors":
         return head[8:9] == b"{"
-    return not any(byte < 9 or byte == 0x80 and place == 0 for place, byte in enumerate(head))
+    return not any(byte < 9 or (byte == 0x80 and place == 0) for place, byte in enumerate(head))
 
 
 def _entry(folder: Path, path: Path) -> Entry:

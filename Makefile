@@ -1,0 +1,46 @@
+# The verbs shared by people and CI. Each sets up what it needs; `make help` lists them.
+VENV ?= .venv
+PYTHON := $(VENV)/bin/python
+WORKERS ?= 2
+
+# Variables of `run`, `gate`, `promote`, `serve`: PROFILE=<name> DATA=<folder> SET="align.steps=50 run.seed=1".
+export PROFILE DATA SET
+
+.DEFAULT_GOAL := help
+.PHONY: setup check test test-platform run serve gate promote lock clean help
+
+help: ## list the verbs
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+setup: ## make the virtual environment from requirements.txt (nothing to do when it is up to date)
+	@bash infra/setup.sh "$(VENV)"
+
+run: setup ## raw data to a promoted, served model: PROFILE=, DATA=, SET= are optional
+	@"$(PYTHON)" -m infra.run
+
+gate: setup ## judge the last package again
+	@"$(PYTHON)" -m infra.run --only gate
+
+promote: setup ## make the last package the champion; fails when its verdict is not a pass
+	@"$(PYTHON)" -m infra.run --only promote
+
+serve: setup ## serve the champion on http://localhost:3000 (the port is serve.port)
+	@"$(PYTHON)" -m infra.run --only serve
+
+check: setup ## formatter, linter, strict types on rporec/
+	"$(PYTHON)" -m ruff format --check .
+	"$(PYTHON)" -m ruff check .
+	"$(PYTHON)" -m mypy
+
+test: setup ## all tests that need no further server
+	OMP_NUM_THREADS=1 "$(PYTHON)" -m pytest -n $(WORKERS) -m "not platform"
+
+test-platform: setup ## the tests with faults and long runs
+	OMP_NUM_THREADS=1 "$(PYTHON)" -m pytest -n $(WORKERS) -m platform
+
+lock: setup ## resolve requirements.in anew into requirements.txt (versions only)
+	@bash infra/lock.sh "$(VENV)"
+
+clean: ## remove what runs and tools made here; var/ (registry, caches that outlive a run) stays
+	rm -rf outputs work records reports runs .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	git worktree prune

@@ -1,0 +1,1 @@
+"""Airflow schedules only: no logic, no heavy import at parse time."""

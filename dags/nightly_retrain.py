@@ -1,0 +1,57 @@
+"""The nightly schedule: the stages of dvc.yaml as tasks, one after another, in the night's own git worktree."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import yaml
+from airflow.providers.standard.operators.bash import BashOperator
+from airflow.sdk import DAG, Asset, task
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+NIGHTS = yaml.safe_load((CHECKOUT / "params.yaml").read_text(encoding="utf-8"))["nights"]
+STAGES = yaml.safe_load((CHECKOUT / "dvc.yaml").read_text(encoding="utf-8"))["stages"]
+PACKAGE = Asset("rporec_package")
+NIGHT = f"{sys.executable} -m infra.night"
+
+with DAG(
+    dag_id="nightly_retrain",
+    doc_md="""\
+### Nightly retraining
+`prepare` makes the night's worktree from what is committed (profile: `RPOREC_PROFILE`, data: `RPOREC_DATA`), then
+comes one task for each DVC stage, then `finish` commits the lock file on the branch `nights/<date>`, and `hand_over`
+tells the DAG `promote` of the package. A retry, or a cleared task, goes on where the killed one stood.
+""",
+    schedule=NIGHTS["schedule"],
+    start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    catchup=False,
+    max_active_runs=1,
+    default_args={
+        "cwd": str(CHECKOUT),
+        "env": {
+            "NIGHT": "{{ (dag_run.logical_date or dag_run.run_after) | ds }}",
+            "RPOREC_PROFILE": os.environ.get("RPOREC_PROFILE", "nightly"),
+        },
+        "append_env": True,
+        "retries": NIGHTS["retries"],
+        "retry_delay": timedelta(seconds=NIGHTS["retry_seconds"]),
+        "retry_exponential_backoff": 2,
+    },
+    tags=["rporec"],
+) as dag:
+
+    @task(outlets=[PACKAGE])
+    def hand_over(handed: dict[str, str], *, outlet_events: dict[Asset, object]) -> None:
+        """Attach the night's paths, ids and hashes to the asset's event."""
+        outlet_events[PACKAGE].extra = handed
+
+    last = BashOperator(task_id="prepare", bash_command=f'{NIGHT} prepare --date "$NIGHT"')
+    for stage in STAGES:
+        last = last >> BashOperator(task_id=stage, bash_command=f'{NIGHT} stage --date "$NIGHT" {stage}')
+    finish = BashOperator(task_id="finish", bash_command=f'{NIGHT} finish --date "$NIGHT"', output_processor=json.loads)
+    last >> finish
+    hand_over(finish.output)

@@ -1,0 +1,168 @@
+"""params.yaml <- profiles/<profile>.yaml <- SET: merged, and checked by the one schema.
+
+An error names the layer that the offending value came from.
+"""
+
+from __future__ import annotations
+
+import io
+import shlex
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ruamel.yaml import YAML
+
+from rporec import config
+from rporec.errors import InputError
+
+
+def merge(checkout: Path, profile: str, settings: str, *, has_data: bool) -> tuple[dict[str, Any], config.Params]:
+    """Return what changes in params.yaml and the merged, checked parameters.
+
+    Args:
+        checkout: where params.yaml and profiles/ lie.
+        profile: a name in profiles/, or `demo`, which is params.yaml itself.
+        settings: `a.b=c d.e=f`.
+        has_data: a data folder is given, so a profile made for the market reads that folder instead.
+
+    Raises:
+        InputError: unknown profile or key, or a value that breaks its rule.
+    """
+    base_file = checkout / "params.yaml"
+    config.load(base_file)
+    base = _read(base_file)
+    chosen = _profile(checkout, profile)
+    given = parse_settings(settings)
+    implied: dict[str, Any] = {}
+    if has_data and combine(base, chosen)["ingest"]["source"] == "market":
+        implied = {
+            "ingest": {"source": "folder", "as_of": None},
+            "package": {"data_terms": "as stated by the owner of the data"},
+        }
+    layers = [(f"profiles/{profile}.yaml", chosen), ("DATA", implied), ("SET", given)]
+    merged: dict[str, Any] = {}
+    for _, layer in layers:
+        merged = combine(merged, layer)
+    whole = combine(base, merged)
+    try:
+        params = config.parse(whole, "params.yaml")
+    except InputError as error:
+        origin = _origin(error.field or "", layers)
+        raise InputError(
+            error.problem, file=origin, field=error.field, value=error.value, rule=error.rule, cure=error.cure
+        ) from None
+    if params.run.profile != profile:
+        raise InputError(
+            "run.profile is not the name of the profile",
+            file=_origin("run.profile", layers),
+            field="run.profile",
+            value=params.run.profile,
+            rule=f"must be {profile}",
+            cure="write the new values into profiles/<name>.yaml and give PROFILE=<name>",
+        )
+    return merged, params
+
+
+def apply(base: Path, changes: dict[str, Any]) -> str:
+    """Return the text of a params.yaml with the changes in it, comments kept."""
+    editor = YAML()
+    editor.preserve_quotes = True
+    editor.width = 4096
+    document = editor.load(base.read_text(encoding="utf-8"))
+    _put(document, changes)
+    stream = io.StringIO()
+    editor.dump(document, stream)
+    return stream.getvalue()
+
+
+def combine(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Return `base` with `over` laid on it, mapping by mapping; other values are replaced."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = combine(merged[key], value) if both else value
+    return merged
+
+
+def parse_settings(text: str) -> dict[str, Any]:
+    """Return SET as nested sections.
+
+    Args:
+        text: `a.b=c d.e=f`, values in YAML, quotes as in a shell.
+
+    Raises:
+        InputError: a part is not `section.key=value`.
+    """
+    nested: dict[str, Any] = {}
+    try:
+        parts = shlex.split(text)
+    except ValueError as error:
+        raise InputError(f"SET cannot be read: {error}", field="SET", value=text, cure="close the quote") from None
+    for part in parts:
+        path, equals, value = part.partition("=")
+        keys = path.split(".")
+        if not equals or len(keys) < 2 or not all(keys):
+            raise InputError(
+                "SET holds something that is not section.key=value",
+                field="SET",
+                value=part,
+                cure='write SET="align.steps=50 run.seed=1"',
+            )
+        try:
+            leaf = config.read_yaml(value)
+        except yaml.YAMLError:
+            raise InputError("a value in SET is not YAML", field=path, value=value, cure="quote the value") from None
+        for key in reversed(keys):
+            leaf = {key: leaf}
+        nested = combine(nested, leaf)
+    return nested
+
+
+def _profile(checkout: Path, name: str) -> dict[str, Any]:
+    names = sorted({"demo", *(path.stem for path in (checkout / "profiles").glob("*.yaml"))})
+    if name not in names:
+        raise InputError(
+            "the profile does not exist",
+            file=checkout / "profiles",
+            field="PROFILE",
+            value=name,
+            rule=f"one of {', '.join(names)}",
+            cure="choose one of them, or add profiles/<name>.yaml with the differences",
+        )
+    return {} if name == "demo" else _read(checkout / "profiles" / f"{name}.yaml")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        raw = config.read_yaml(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"the file is not YAML: {error}", file=path, cure="mend the line named above") from None
+    if not isinstance(raw, dict):
+        raise InputError("the file is not a mapping of sections", file=path, cure="see params.yaml for the form")
+    return raw
+
+
+def _put(document: MutableMapping[str, Any], changes: dict[str, Any]) -> None:
+    for key, value in changes.items():
+        if isinstance(value, dict) and isinstance(document.get(key), dict):
+            _put(document[key], value)
+        else:
+            document[key] = value
+
+
+def _origin(field: str, layers: list[tuple[str, dict[str, Any]]]) -> str:
+    """Name the last layer that sets `field` or something around or below it; params.yaml when none does."""
+    return next((name for name, layer in reversed(layers) if _touches(layer, field.split("."))), "params.yaml")
+
+
+def _touches(layer: dict[str, Any], keys: list[str]) -> bool:
+    node: Any = layer
+    for key in keys:
+        if not isinstance(node, dict):
+            return True
+        if key not in node:
+            return False
+        node = node[key]
+    return True

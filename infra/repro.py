@@ -1,0 +1,161 @@
+"""`dvc repro` of one workspace, with its failures turned into one clear message.
+
+Uses DVC's Python interface in this process: a call of the command line would start a second interpreter. DVC keeps the
+stages' state; nothing here decides what is up to date.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import psutil
+import yaml
+
+from rporec.errors import InputError
+from rporec.files import write_text
+
+_CRASH_FROM = 2  # exit codes of a stage that refused its input are 1; others are crashes or kills
+
+
+def reproduce(root: Path, env: Mapping[str, str], stage: str | None = None) -> None:
+    """Bring the workspace's outputs up to date; the stages' own lines go to this process's stderr.
+
+    Args:
+        root: the workspace.
+        env: what the stages get on top of the caller's environment.
+        stage: this stage alone, or None for all of them.
+
+    Raises:
+        InputError: a stage failed, a dependency is missing, or DVC's state is held by another process.
+        OSError: the disk is full or not writable.
+    """
+    mend_locks(root)
+    os.environ.update(env)
+    os.chdir(root)
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    logging.getLogger("dvc").setLevel(logging.ERROR)
+    try:
+        with Repo(str(root)) as repo:
+            repo.reproduce(targets=[stage] if stage else None, single_item=stage is not None)
+    except (DvcException, FileNotFoundError) as error:
+        raise _translated(error, root) from error
+
+
+def push(root: Path) -> None:
+    """Copy what dvc.lock names to the default DVC remote.
+
+    Raises:
+        InputError: the remote cannot be reached.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(root)) as repo:
+            repo.push()
+    except DvcException as error:
+        raise _translated(error, root) from error
+
+
+def _translated(error: BaseException, root: Path) -> Exception:
+    from dvc.stage.exceptions import StageCmdFailedError
+
+    chain: list[BaseException] = []
+    link: BaseException | None = error
+    while link is not None and link not in chain:
+        chain.append(link)
+        link = link.__cause__ or link.__context__
+    for link in chain:
+        if isinstance(link, StageCmdFailedError):
+            return _stage_failed(link.cmd, link.returncode)
+        if isinstance(link, OSError) and not isinstance(link, FileNotFoundError):
+            return link  # a full or read-only disk has words of its own
+    words = "; ".join(dict.fromkeys(str(link) for link in chain))
+    return InputError(
+        f"DVC stopped: {words}", file=root, cure="mend what is named above and run the same command again"
+    )
+
+
+def _stage_failed(command: str, code: int) -> InputError:
+    name = command.rpartition(".")[2]
+    if code in (-9, 137):
+        return InputError(
+            f"stage {name} was killed",
+            rule="signal 9",
+            cure="if nobody did it, memory ran out: close programs, try again",
+        )
+    if code < 0 or code >= _CRASH_FROM:
+        return InputError(f"stage {name} crashed", value=code, cure="read its last lines above and report them")
+    return InputError(
+        f"stage {name} stopped, its reason stands above; the last good outputs are untouched",
+        cure="mend what is named above and run the same command again",
+    )
+
+
+def mend_locks(root: Path) -> None:
+    """Drop what dead processes left in DVC's lock file (call it only with the workspace lock held).
+
+    DVC does so by process id alone, which fails when the id is taken again, and stops at a half-written file.
+    """
+    path = root / ".dvc" / "tmp" / "rwlock"
+    if not path.exists():
+        return
+    written = path.stat().st_mtime
+    try:
+        state = json.loads(path.read_text(encoding="utf-8"))
+        readers = {
+            name: kept for name, held in state["read"].items() if (kept := [h for h in held if _holds(h, written)])
+        }
+        writers = {name: held for name, held in state["write"].items() if _holds(held, written)}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        path.unlink()
+        return
+    if (readers, writers) != (state["read"], state["write"]):
+        write_text(path, json.dumps({"read": readers, "write": writers}))
+
+
+def _holds(holder: Mapping[str, object], written: float) -> bool:
+    try:
+        return bool(psutil.Process(int(str(holder["pid"]))).create_time() <= written)
+    except psutil.Error:
+        return False
+
+
+def stage_names(root: Path) -> list[str]:
+    """Return the stages in their order."""
+    return list(yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
+
+
+def lock_entries(root: Path) -> dict[str, object]:
+    """Return what dvc.lock says of each stage, {} before the first run."""
+    path = root / "dvc.lock"
+    if not path.exists():
+        return {}
+    entries: dict[str, object] = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
+    return entries
+
+
+def record_times(root: Path) -> dict[str, int]:
+    """Return when each stage's record was written [ns]: a stage ran exactly when this changes."""
+    return {path.stem: path.stat().st_mtime_ns for path in (root / "records").glob("*.json")}
+
+
+def keep_records(root: Path, home: Path, ran: Collection[str]) -> None:
+    """Keep the records of stages that ran beside DVC's cache, and bring back those of stages that came from it.
+
+    DVC's run cache restores the outputs of an equal run in another workspace; that run's record tells their times.
+    """
+    for name, entry in lock_entries(root).items():
+        record = root / "records" / f"{name}.json"
+        digest = hashlib.sha256(json.dumps(entry, sort_keys=True).encode()).hexdigest()
+        kept = home / "dvc" / "records" / name / f"{digest}.json"
+        source, target = (record, kept) if name in ran else (kept, record)
+        if source.exists() and not (target.exists() and target.read_bytes() == source.read_bytes()):
+            write_text(target, source.read_text(encoding="utf-8"))

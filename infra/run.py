@@ -1,0 +1,212 @@
+"""The driver of `make run`: workspace, stages, gate, promotion, summary. `python -m infra.run`.
+
+Reads PROFILE, DATA and SET from the environment (the Makefile hands them over). Only calls the parts in order: what a
+stage does is in rporec, where a run works is in infra/workspace.py. A run with nothing to do imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from infra import repro, workspace
+from infra.workspace import Workspace
+from rporec.errors import InputError
+from rporec.files import read_json, write_json, write_text
+from rporec.release import lookup, summary
+from steps.stage import guarded
+
+log = logging.getLogger("rporec")
+_ACTS_CODE = ("steps/gate.py", "steps/promote.py", "rporec/evaluation", "rporec/release")
+
+
+def main() -> None:
+    """Parse the command line and act; bad input is one message and exit code 1."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=("gate", "promote", "serve"), help="do this alone with the last package")
+    only = parser.parse_args().only
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        guarded(lambda: drive(only))
+    except KeyboardInterrupt:
+        sys.stderr.write("run: stopped; the same command goes on from here\n")
+        sys.exit(130)
+
+
+def drive(only: str | None) -> None:
+    """Plan from PROFILE, DATA and SET, then do the whole run or one act of it."""
+    started = time.monotonic()
+    profile, data, settings = (os.environ.get(name, "").strip() for name in ("PROFILE", "DATA", "SET"))
+    if only is None:
+        space = workspace.plan(profile, data, settings, Path.cwd())
+    else:
+        space = workspace.existing(profile, Path.cwd())
+        if data or settings:
+            raise InputError(f"{only} takes the last run as it is", field="DATA, SET", cure="leave them to make run")
+    if only == "serve":
+        serve(space)
+    with workspace.locked(space):
+        if only is None:
+            whole_run(space)
+            sys.stdout.write(f"Done in {time.monotonic() - started:.1f} s.\n")
+        else:
+            _has_package(space)
+            act(space, only, *(["--must"] if only == "promote" else []))
+
+
+def whole_run(space: Workspace) -> None:
+    """Bring stages, verdict, registry and reports up to date and print where they stand."""
+    workspace.prepare(space)
+    before = repro.record_times(space.root)
+    with _registry_in_background(space):
+        try:
+            repro.reproduce(space.root, workspace.environment(space))
+        finally:
+            ran = {name for name, when in repro.record_times(space.root).items() if before.get(name) != when}
+            repro.keep_records(space.root, space.home, ran)
+    judge(space)
+    ran = {name for name, when in repro.record_times(space.root).items() if before.get(name) != when}
+    profile = "" if space.in_place else space.params.run.profile
+    report(space, ran, space.checkout / "reports" / profile)
+    if profile:
+        _copy(space.root / "reports" / "summary.json", space.checkout / "reports" / "summary.json")
+
+
+def judge(space: Workspace) -> None:
+    """Gate and promote the package unless that was done for these bytes, this code and these limits."""
+    model = lookup.model_name(space.params.run.profile)
+    where = summary.standing(space.root, registry_uri(space), model)
+    mark = space.root / "records" / ".judged"
+    key = f"{where.package_hash} {_acts_key(space)}"
+    if where.settled and (where.version is not None or (mark.exists() and mark.read_text("utf-8") == key)):
+        return
+    if where.version is None:
+        act(space, "gate")
+    if summary.standing(space.root, registry_uri(space), model).verdict == "pass":
+        act(space, "promote")
+    write_text(mark, key)
+
+
+def act(space: Workspace, name: str, *options: str) -> None:
+    """Run `steps.gate` or `steps.promote` in the workspace.
+
+    Raises:
+        SystemExit: it refused or failed; its own message stands above.
+    """
+    env = {**os.environ, **workspace.environment(space)}
+    command = [sys.executable, "-m", f"steps.{name}", *options]
+    code = subprocess.run(command, cwd=space.root, env=env, check=False).returncode
+    if code:
+        raise SystemExit(code if code > 0 else 1)
+
+
+def serve(space: Workspace) -> NoReturn:
+    """Become the service of the profile's champion."""
+    env = {**os.environ, **workspace.environment(space)}
+    env.pop(workspace.MARK)  # the service outlives runs, it is no orphan of one
+    port = str(space.params.serve.port)
+    command = [sys.executable, "-m", "bentoml", "serve", "bento.service:Recommendations", "--port", port]
+    os.chdir(space.root if (space.root / "bento").is_dir() else space.checkout)
+    os.execve(sys.executable, command, env)
+
+
+def registry_uri(space: Workspace) -> str:
+    """Return the MLflow tracking URI: MLFLOW_TRACKING_URI, or the sqlite file in RPOREC_HOME."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or lookup.default_uri(space.home)
+
+
+@contextmanager
+def _registry_in_background(space: Workspace) -> Iterator[None]:
+    """Make a first run's registry database (20-30 s of migrations) beside the stages, at low priority."""
+    file = lookup.sqlite_file(registry_uri(space))
+    if file is None or file.exists():
+        yield
+        return
+    env = {**os.environ, **workspace.environment(space)}
+    process = subprocess.Popen(["nice", sys.executable, "-m", "infra.registry", str(file)], cwd=space.checkout, env=env)
+    try:
+        yield
+        process.wait()
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def report(space: Workspace, ran: set[str], shown: Path) -> None:
+    """Write reports/summary.json, copy the reports to the folder `shown`, print the table and where things lie."""
+    stages = repro.stage_names(space.root)
+    cached = [name for name in (*stages, *summary.ACTS) if name not in ran]
+    facts = summary.RunFacts(space.params.run.profile, commit(space), stages, cached, registry_uri(space))
+    built = summary.build_summary(space.root, facts)
+    reports = space.root / "reports"
+    write_json(reports / "summary.json", built)
+    if shown != reports:
+        for path in sorted(path for path in reports.iterdir() if path.is_file()):
+            _copy(path, shown / path.name)
+    sys.stdout.write(closing(built, shown, read_json(reports / "gates.json")))
+
+
+def closing(built: dict[str, Any], reports: Path, gates: dict[str, Any]) -> str:
+    """Return what the user reads at the end: stages, recommendation, verdict, paths."""
+    lines = ["", f"{'stage':<10} {'cached':>6} {'seconds':>9} {'peak MB':>9}"]
+    for row in built["stages"]:
+        seconds, peak = ("-" if row[key] is None else f"{row[key]:.1f}" for key in ("seconds", "peak_mb"))
+        lines.append(f"{row['name']:<10} {'yes' if row['cached'] else '':>6} {seconds:>9} {peak:>9}")
+    asked = reports / "recommendation.txt"
+    if built["version"] is not None and asked.exists():
+        lines += ["", asked.read_text(encoding="utf-8").rstrip()]
+    lines += ["", f"verdict: {built['verdict']}"]
+    lines += [f"  {gate['name']}: {gate['reason']}" for gate in gates["gates"] if gate["status"] == "fail"]
+    if built["version"] is not None:
+        lines.append(f"registry: {lookup.model_name(built['profile'])} version {built['version']}")
+    lines += [f"report: {reports / 'report.html'}", f"summary: {reports / 'summary.json'}", ""]
+    return "\n".join(lines)
+
+
+def commit(space: Workspace) -> str:
+    """Return the commit of the code that runs, with `-dirty` when its files differ from it."""
+    head = workspace.git(space.root, "rev-parse", "HEAD").strip()
+    changed = workspace.git(space.root, "status", "--porcelain").splitlines()
+    own = workspace.OWN - {"params.yaml"} if space.in_place else workspace.OWN
+    return head + ("-dirty" if any(line[3:] not in own for line in changed) else "")
+
+
+def _acts_key(space: Workspace) -> str:
+    digest = hashlib.sha256()
+    for section in (space.params.gate, space.params.promote, space.params.serve):
+        digest.update(section.model_dump_json().encode())
+    for name in _ACTS_CODE:
+        base = space.root / name
+        for path in sorted(base.rglob("*.py")) if base.is_dir() else [base]:
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def _has_package(space: Workspace) -> None:
+    if not (space.root / summary.PACKAGE).is_dir():
+        raise InputError("there is no package yet", file=space.root / summary.PACKAGE, cure="make run first")
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not (target.exists() and target.read_bytes() == source.read_bytes()):
+        shutil.copyfile(source, target)
+
+
+def _stop(number: int, frame: object) -> NoReturn:  # noqa: ARG001 - the signature of a handler
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    main()

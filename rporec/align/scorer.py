@@ -1,0 +1,208 @@
+"""The reward of a batch of completions, by the frozen Rechead over the full catalogue.
+
+One call scores all rows at once, and a group's history logits are computed once for its G completions; yet no row's
+reward depends on another row (tested by order, batch size and company). Scoring sees prompt facts (history, targets, a
+reference thought), the completion and its token entropies; nothing else.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from rporec.align import rewards
+from rporec.align.rewards import Terms
+from rporec.backbone.source import Writer
+from rporec.catalogue import Catalogue
+from rporec.config import AlignParams
+from rporec.errors import InputError
+from rporec.evaluation.metrics import rank_targets
+from rporec.reasoning.parse import THINK_CLOSE, THINK_OPEN, Parsed, parse
+from rporec.reasoning.prompt import item_line
+
+RANK_CUTOFF = 10  # K of the rank reward `ndcg`: the gates judge by NDCG@10
+_WORD = re.compile(r"\w+")
+
+
+class RewardHead(Protocol):
+    """What the reward needs of a Rechead."""
+
+    @property
+    def n_items(self) -> int:
+        """Catalogue size N."""
+
+    def history_logits(self, histories: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Return logits [B, N] of the history alone."""
+
+    def add_reasoning(self, logits: torch.Tensor, reasoning: Sequence[Sequence[Parsed]]) -> torch.Tensor:
+        """Return log-probabilities [B, N] with reasoning."""
+
+
+class TextSpace(Protocol):
+    """What the reward needs of the text encoder."""
+
+    def encode(self, texts: Sequence[str]) -> np.ndarray:
+        """Return unit vectors [n, D], zeros for texts without known words."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of a group before a completion is written for it.
+
+    Args:
+        history: item indices, oldest first.
+        targets: the group's true next items; the rank term is their mean (a basket is bought as a whole).
+        reference: the frozen backbone's greedy thought for the same prompt, "" if it wrote none.
+    """
+
+    history: tuple[int, ...]
+    targets: tuple[int, ...]
+    reference: str
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Reward of one completion in [0, sum of weights], and its terms."""
+
+    reward: float
+    terms: Terms
+
+
+class RewardScorer:
+    """Scores completions of known groups.
+
+    Args:
+        head: the frozen Rechead.
+        texts: the Rechead's text encoder.
+        catalogue: the items that the head ranks.
+        facts: by group.
+        params: weights and choices of the reward.
+        vocabulary: size V of the policy's vocabulary, bounds the entropy term.
+
+    Raises:
+        InputError: the head ranks another catalogue.
+    """
+
+    def __init__(
+        self,
+        head: RewardHead,
+        texts: TextSpace,
+        catalogue: Catalogue,
+        facts: Mapping[int, Facts],
+        params: AlignParams,
+        vocabulary: int,
+    ) -> None:
+        if head.n_items != catalogue.n:
+            raise InputError(
+                "the Rechead was trained for another catalogue", value=f"{head.n_items} items",
+                rule=f"{catalogue.n} items", cure="run the stage rechead again (make run)",
+            )  # fmt: skip
+        self.head, self.texts, self.facts, self.params, self.vocabulary = head, texts, facts, params, vocabulary
+        lines = [item_line(item, catalogue) for item in range(catalogue.n)]
+        self._item_words = [_words(line) for line in lines]
+        self._item_vectors = texts.encode(lines)  # [N, D]
+        weights = params.weights.model_dump()
+        self.weights = tuple(float(weights[term]) for term in rewards.TERMS)
+        by_rank = params.rank_reward != "log_probability"
+        self._gains = rewards.rank_gains(params.rank_reward, catalogue.n, RANK_CUTOFF) if by_rank else None
+
+    def score(
+        self, groups: Sequence[int], completions: Sequence[str], entropies: Sequence[Sequence[float]]
+    ) -> list[Scored]:
+        """Score n completions.
+
+        Args:
+            groups: n group numbers, known to `facts`.
+            completions: n texts as generated, end token removed.
+            entropies: n lists, entropy of each generated thought token in nats (may be empty).
+        """
+        parsed = [parse(text) for text in completions]
+        scored = [Scored(0.0, rewards.NOTHING) for _ in completions]
+        good = [row for row, one in enumerate(parsed) if one.well_formed]
+        if not good:
+            return scored
+        facts = [self.facts[groups[row]] for row in good]
+        ranks = self._rank_terms([groups[row] for row in good], [parsed[row] for row in good])
+        similars = self._similar_terms(facts, [parsed[row].thought for row in good])
+        valids = self._valid_factors([parsed[row].answer for row in good])
+        for place, row in enumerate(good):
+            terms = Terms(
+                well_formed=1.0,
+                valid=valids[place],
+                format=1.0,
+                outside=rewards.outside(parsed[row].outside, self.params.outside_limit),
+                rank=ranks[place],
+                concise=rewards.concise(parsed[row].thought, facts[place].reference),
+                similar=similars[place],
+                entropy=rewards.entropy(entropies[row], self.vocabulary),
+            )
+            scored[row] = Scored(rewards.mix(terms, self.weights), terms)
+        return scored
+
+    def _rank_terms(self, groups: list[int], parsed: list[Parsed]) -> list[float]:
+        distinct = sorted(set(groups))
+        place = {group: row for row, group in enumerate(distinct)}
+        histories = [self.facts[group].history for group in distinct]
+        logits = self.head.history_logits(histories)[[place[group] for group in groups]]  # [n, N]
+        scores = self.head.add_reasoning(logits, [[one] for one in parsed]).float().numpy()  # [n, N]
+        rows = [(row, target) for row, group in enumerate(groups) for target in self.facts[group].targets]
+        row_of, targets = np.array([r for r, _ in rows]), np.array([t for _, t in rows])
+        gains = self._target_gains(scores, row_of, targets)
+        totals = np.bincount(row_of, weights=gains, minlength=len(groups))
+        return [float(x) for x in totals / np.bincount(row_of, minlength=len(groups))]
+
+    def _target_gains(self, scores: np.ndarray, row_of: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        n_items = scores.shape[1]
+        if self._gains is None:
+            chosen = scores[row_of, targets]
+            return np.array([rewards.log_probability(float(value), n_items) for value in chosen])
+        ranks = rank_targets(scores, row_of, targets)
+        return np.array(
+            [rewards.rank(self._gains, int(a), int(t)) for a, t in zip(ranks.above, ranks.ties, strict=True)]
+        )
+
+    def _similar_terms(self, facts: list[Facts], thoughts: list[str]) -> list[float]:
+        own, reference = self.texts.encode(thoughts), self.texts.encode([one.reference for one in facts])
+        return [rewards.similar(a, b) for a, b in zip(own, reference, strict=True)]
+
+    def _valid_factors(self, answers: list[str]) -> list[float]:
+        nearest = (self.texts.encode(answers) @ self._item_vectors.T).argmax(axis=1)
+        return [
+            rewards.valid(_words(answer), self._item_words[item]) for answer, item in zip(answers, nearest, strict=True)
+        ]
+
+
+def thought_entropies(writer: Writer, ids: list[int], entropies: Sequence[float]) -> list[float]:
+    """Return the entropies of the tokens between the think tags, [] where a tag is missing.
+
+    A token belongs to the thought when it adds text between the tags; found by decoding prefixes, so that it holds for
+    any tokenizer and nothing is tokenised again.
+    """
+    text = writer.decode(ids)
+    start, end = text.find(THINK_OPEN), text.find(THINK_CLOSE)
+    if start < 0 or end < start:
+        return []
+    first = _tokens_for(writer, ids, start + len(THINK_OPEN))
+    last = _tokens_for(writer, ids, end)
+    return list(entropies[first:last])
+
+
+def _tokens_for(writer: Writer, ids: list[int], characters: int) -> int:
+    """Return the fewest leading tokens whose text has at least so many characters (text grows with tokens)."""
+    low, high = 0, len(ids)
+    while low < high:
+        middle = (low + high) // 2
+        if len(writer.decode(ids[:middle])) >= characters:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def _words(text: str) -> str:
+    return " ".join(_WORD.findall(text.lower()))

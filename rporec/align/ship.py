@@ -1,0 +1,84 @@
+"""Does the policy ship, or the backbone? Decided on all rows of `valid`, by NDCG@10 with the Rechead `chosen`.
+
+Not a gate: the gates judge the whole package on rows that nothing was chosen by.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+import polars as pl
+
+from rporec.align.heldout import ndcg_rows
+from rporec.align.run import Trained
+from rporec.align.scorer import RewardHead
+from rporec.evaluation.scoring import TestSet, reasoning_of
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Which writer ships.
+
+    Args:
+        ships: `policy` or `backbone`.
+        reason: one sentence.
+        valid_ndcg: NDCG@10 of the policy on valid, mean over rows; None without rows.
+        valid_ndcg_backbone: the same of the backbone.
+        rows: rows compared.
+    """
+
+    ships: Literal["policy", "backbone"]
+    reason: str
+    valid_ndcg: float | None
+    valid_ndcg_backbone: float | None
+    rows: int
+
+
+def decide(
+    head: RewardHead, valid: pl.DataFrame, policy: pl.DataFrame, backbone: pl.DataFrame, margin: float
+) -> Decision:
+    """Compare policy and backbone.
+
+    Args:
+        head: the Rechead `chosen`.
+        valid: ROWS of valid.
+        policy: COMPLETIONS of the policy for these groups.
+        backbone: COMPLETIONS of the backbone for the same groups.
+        margin: NDCG@10 by which the policy may trail.
+    """
+    if valid.is_empty():
+        return Decision("backbone", "valid has no rows to judge the policy on", None, None, 0)
+    test = TestSet.from_rows(valid)
+    after, before = (
+        float(ndcg_rows(head, test, reasoning_of(completions, test.groups)).mean())
+        for completions in (policy, backbone)
+    )
+    gain = after - before
+    compared = f"NDCG@10 on valid {after:.4f} against {before:.4f} of the backbone, margin {margin:g}"
+    if gain < -margin:
+        return Decision("backbone", f"the policy trails beyond the margin: {compared}", after, before, valid.height)
+    return Decision("policy", f"the policy does not trail beyond the margin: {compared}", after, before, valid.height)
+
+
+def summarise(decision: Decision, completions: pl.DataFrame, trained: Trained | None) -> dict[str, str | float | None]:
+    """Return what align.json says: the decision, the run in numbers, and how the policy writes on valid."""
+    rows = trained.rows[1:] if trained else []
+    on_valid = completions.filter(pl.col("slice") == "valid")
+    return {
+        **asdict(decision),
+        "steps": len(rows),
+        "best_step": trained.best if trained else 0,
+        "stalled": float(trained.stalled) if trained else 0.0,
+        "first_reward": rows[0]["reward"] if rows else None,
+        "last_reward": rows[-1]["reward"] if rows else None,
+        "last_kl": rows[-1]["kl"] if rows else None,
+        "zero_variance": float(np.mean([row["zero_variance"] for row in rows])) if rows else None,
+        "valid_well_formed": _mean(on_valid["well_formed"]),
+        "valid_grounded": _mean(on_valid.filter("well_formed")["grounded"]),
+    }
+
+
+def _mean(values: pl.Series) -> float | None:
+    return float(values.cast(pl.Float64).to_numpy().mean()) if len(values) else None

@@ -1,0 +1,128 @@
+"""Fine-tuning texts from training rows: which rows, what evidence, which words.
+
+Only rows that are handed in are read; the stage hands in the fit slice.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import polars as pl
+
+from rporec.backbone.finetune import Example
+from rporec.backbone.randomness import keyed
+from rporec.backbone.source import Writer
+from rporec.reasoning.compose import Source, compose
+from rporec.reasoning.evidence import FollowCounts
+from rporec.reasoning.parse import render
+from rporec.reasoning.prompt import fit_prompts
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A basket to compose for.
+
+    Attributes:
+        history: item indices as the prompt shows them, oldest first.
+        basket: all targets of the event; none is evidence for another.
+        targets: those of them that are learned.
+        rows: the row id of each learned target.
+        draws: a random number of each, for its phrasing.
+    """
+
+    history: list[int]
+    basket: list[int]
+    targets: list[int]
+    rows: list[int]
+    draws: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Drawing:
+    """Which rows become examples.
+
+    Attributes:
+        max_items: newest history items shown (items).
+        per_group: rows of one group at most.
+        most: examples in all, at most.
+        seed: of the choice and of the phrasings.
+    """
+
+    max_items: int
+    per_group: int
+    most: int
+    seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Examples as token ids, and what the token budget cost: `shortened` prompts lost `dropped` items."""
+
+    examples: list[Example]
+    shortened: int
+    dropped: int
+
+
+def draw_events(rows: pl.DataFrame, drawing: Drawing) -> list[Event]:
+    """Choose the rows to learn from, by seed and row id alone.
+
+    Args:
+        rows: the ROWS table or a part of it.
+        drawing: how many, and which.
+    """
+    drawn = rows.with_columns(draw=keyed(drawing.seed, rows["row_id"].to_numpy()))
+    chosen = (
+        drawn.filter(pl.col("draw").rank("ordinal").over("group") <= drawing.per_group)
+        .sort("draw", "row_id")
+        .head(drawing.most)
+        .sort("row_id")
+        .group_by("group", maintain_order=True)
+        .agg(pl.col("history").first(), pl.col("target"), pl.col("row_id"), pl.col("draw"))
+    )
+    baskets = rows.group_by("group").agg(pl.col("target").alias("basket"))
+    return [
+        Event(
+            history=event["history"][-drawing.max_items :],
+            basket=event["basket"],
+            targets=event["target"],
+            rows=event["row_id"],
+            draws=event["draw"],
+        )
+        for event in chosen.join(baskets, on="group", how="left", maintain_order="left").iter_rows(named=True)
+    ]
+
+
+def count_follows(rows: pl.DataFrame) -> FollowCounts:
+    """Count what followed what, once an event, over the rows handed in (the fit slice)."""
+    events = rows.group_by("group", maintain_order=True).agg(pl.col("history").first(), pl.col("target"))
+    return FollowCounts.fit(zip(events["history"].to_list(), events["target"].to_list(), strict=True))
+
+
+def completions_of(event: Event, source: Source) -> Iterator[str]:
+    """Yield the composed completion of each learned target of an event."""
+    for target, draw in zip(event.targets, event.draws, strict=True):
+        said = compose(event.history, target, source, draw, event.basket)
+        yield render(said.thought, said.answer)
+
+
+def prepare(events: Sequence[Event], source: Source, writer: Writer, max_prompt_tokens: int) -> Prepared:
+    """Fit the prompts to a budget, compose from what is left in them, and turn both into token ids.
+
+    Args:
+        events: what to learn from.
+        source: texts and counts.
+        writer: its tokenizer and chat template are used.
+        max_prompt_tokens: budget of a prompt (tokens); oldest items go first.
+    """
+    histories = [event.history for event in events]
+    longest = max(map(len, histories), default=1)
+    fitted = fit_prompts(histories, source.catalogue, max(1, longest), max_prompt_tokens, writer.count)
+    examples: list[Example] = []
+    for event, prompt, shown in zip(events, fitted.prompts, fitted.shown, strict=True):
+        prompt_ids = writer.encode(prompt)
+        texts = list(completions_of(replace(event, history=shown), source))
+        completions = writer.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        examples += [
+            Example(prompt_ids=prompt_ids, completion_ids=[*completion, writer.eos_id], row=row)
+            for completion, row in zip(completions, event.rows, strict=True)
+        ]
+    return Prepared(examples=examples, shortened=fitted.shortened, dropped=fitted.dropped)

@@ -1,0 +1,110 @@
+"""Write the COMPLETIONS table: resumable by shard, from histories alone.
+
+The rows handed in have no target column, so that no target can reach a text. Used for the backbone by stage `cot` and
+for the policy by stage `align`.
+"""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from rporec import tables
+from rporec.backbone.generate import Sampling, generate
+from rporec.backbone.source import Writer
+from rporec.catalogue import Catalogue
+from rporec.progress import Progress
+from rporec.reasoning.ground import Grounder
+from rporec.reasoning.parse import parse
+from rporec.reasoning.prompt import fit_prompts
+
+
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """How to write.
+
+    Attributes:
+        sampling: samples, temperature, length, batch size, seed.
+        prompt_items: newest history items shown (items).
+        max_prompt_tokens: budget of a prompt (tokens); oldest items go first.
+        shard_groups: groups of one shard, the unit of resuming.
+    """
+
+    sampling: Sampling
+    prompt_items: int
+    max_prompt_tokens: int
+    shard_groups: int
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """The COMPLETIONS table, sorted by group and sample, and what the token budget cost."""
+
+    completions: pl.DataFrame
+    shortened: int
+    dropped: int
+
+
+def groups_of(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return one row a group with `group`, `slice` and `history`, sorted by group; a target column is left behind."""
+    return rows.select("group", "slice", "history").unique("group", keep="first", maintain_order=True).sort("group")
+
+
+def write_completions(
+    writer: Writer, groups: pl.DataFrame, catalogue: Catalogue, writing: Writing, kept: Path
+) -> Written:
+    """Write completions for groups; shards that lie in `kept` already are not written again.
+
+    Args:
+        writer: model and tokenizer.
+        groups: as made by `groups_of`.
+        catalogue: texts of the items.
+        writing: how.
+        kept: folder for the shards, which survives a kill; its name must change with weights, rows and params.
+
+    Raises:
+        InputError: a prompt cannot be made to fit, or a shard is unreadable.
+    """
+    histories = groups["history"].to_list()
+    budget = writer.prompt_budget(writing.max_prompt_tokens, writing.sampling.max_new_tokens)
+    fitted = fit_prompts(histories, catalogue, writing.prompt_items, budget, writer.count)
+    tasks = groups.select("group", "slice").with_columns(
+        prompt=pl.Series(fitted.prompts, dtype=pl.String), shown=pl.Series(fitted.shown, dtype=pl.List(pl.Int32))
+    )
+    grounder = Grounder(catalogue)
+    shards: list[pl.DataFrame] = []
+    tokens, started = 0, time.monotonic()
+    with Progress("write reasoning", tasks.height, "groups") as progress:
+        for number, shard in enumerate(tasks.iter_slices(writing.shard_groups)):
+            path = kept / f"shard-{number:05d}.parquet"
+            if not path.exists():
+                rows, new = _write_shard(writer, shard, grounder, writing.sampling)
+                tables.write(rows, path, tables.COMPLETIONS)
+                tokens += new
+            shards.append(tables.read(path, tables.COMPLETIONS))
+            progress.advance(shard.height, f"{tokens / (time.monotonic() - started):.0f} tokens/s")
+    completions = pl.concat([tables.empty(tables.COMPLETIONS), *shards]).sort("group", "sample")
+    return Written(completions=completions, shortened=fitted.shortened, dropped=fitted.dropped)
+
+
+def _write_shard(
+    writer: Writer, tasks: pl.DataFrame, grounder: Grounder, sampling: Sampling
+) -> tuple[pl.DataFrame, int]:
+    """Return the COMPLETIONS rows of a shard and the tokens generated."""
+    samples = generate(writer, tasks["prompt"].to_list(), tasks["group"].to_list(), sampling)
+    rows = []
+    tokens = 0
+    for task, written in zip(tasks.iter_rows(named=True), samples, strict=True):
+        for number, one in enumerate(written):
+            parsed = parse(one.text)
+            tokens += len(one.token_ids)
+            rows.append(
+                {
+                    "group": task["group"], "sample": number, "slice": task["slice"], "prompt": task["prompt"],
+                    "completion": one.text, "thought": parsed.thought, "answer": parsed.answer,
+                    "well_formed": parsed.well_formed,
+                    "grounded": grounder.check(parsed.thought, task["shown"]).share,
+                }
+            )  # fmt: skip
+    return pl.DataFrame(rows, schema=tables.COMPLETIONS.columns), tokens

@@ -1,0 +1,94 @@
+"""A package with all that its run left to judge it by, read and checked together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from rporec import tables
+from rporec.errors import InputError
+from rporec.evaluation import results
+from rporec.evaluation.metrics import metric_rows
+from rporec.evaluation.rescore import rank_package
+from rporec.evaluation.scoring import TestSet
+from rporec.files import read_json
+from rporec.recommender import Recommender
+from rporec.release import layout, manifest
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is judged.
+
+    Args:
+        package: its folder.
+        package_hash: its name, by its verified files.
+        lineage: of the package: `data_hash`, `as_of` and others.
+        item_ids: N ids in index order.
+        rows: the test rows (ROWS).
+        ranks: the evaluation's RANKS table of these rows.
+        metrics: the evaluation's metrics.json, the same as in the package.
+        validation, leakage: validate.json and leakage.json.
+    """
+
+    package: Path
+    package_hash: str
+    lineage: Mapping[str, str]
+    item_ids: list[str]
+    rows: pl.DataFrame
+    ranks: pl.DataFrame
+    metrics: Mapping[str, Any]
+    validation: Mapping[str, Any]
+    leakage: Mapping[str, Any]
+
+    @staticmethod
+    def load(outputs: Path) -> Candidate:
+        """Read a workspace's outputs.
+
+        Raises:
+            InputError: a part is missing or unreadable, the package was changed, or it holds another evaluation.
+        """
+        package = outputs / "package"
+        found = Candidate(
+            package=package,
+            package_hash=manifest.verify(package).package_hash,
+            lineage=_json(package / layout.LINEAGE),
+            item_ids=tables.read(package / layout.ITEMS, tables.ITEMS)["item_id"].to_list(),
+            rows=tables.read(outputs / "sequence" / "test.parquet", tables.ROWS),
+            ranks=tables.read(outputs / "evaluate" / "ranks.parquet", tables.ranks_table(list(results.RANKERS))),
+            metrics=_json(outputs / "evaluate" / "metrics.json"),
+            validation=_json(outputs / "validate" / "validate.json"),
+            leakage=_json(outputs / "sequence" / "leakage.json"),
+        )
+        if found.metrics != _json(package / layout.METRICS):
+            raise InputError("the package holds another evaluation than the last one", file=package, cure="make run")
+        if found.rows["row_id"].to_list() != found.ranks["row_id"].to_list():
+            raise InputError("the ranks are not of the test rows", file=outputs / "evaluate", cure="make run")
+        return found
+
+    def values(self, rival: Path | None) -> dict[str, npt.NDArray[np.float64]]:
+        """Return NDCG@10 per test row [n] of every ranker, and of a rival's package as `champion`, if any."""
+        values = results.primary_rows(self.ranks, results.RANKERS)
+        if rival is not None:
+            ranks = rank_package(Recommender.load(rival), TestSet.from_rows(self.rows), self.item_ids)
+            values["champion"] = metric_rows(ranks, (10,))[results.PRIMARY]
+        return values
+
+    def histories(self, count: int) -> list[list[str]]:
+        """Return up to `count` test histories as item ids, spread over the rows; without rows, one of one item."""
+        spread = self.rows["history"].gather_every(max(1, self.rows.height // count)).head(count)
+        return [[self.item_ids[item] for item in history] for history in spread] or [self.item_ids[:1]]
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = read_json(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path.name} cannot be read: {error}", file=path, cure="make run") from error
+    return found

@@ -1,0 +1,196 @@
+"""The report a person reads: one HTML file that opens offline, everything inline, every datum escaped.
+
+Built from the plain results (metrics.json, curves, samples, verdict), so that it can be rendered again with more of
+them. Outside the promise of equal bytes; no stage depends on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any
+
+from rporec.evaluation.charts import Bar, bar_chart, line_chart
+
+_METRIC = "ndcg@10"
+_SLICE_RANKERS = ("rporec", "no_reasoning", "fusion")
+_STYLE = """
+:root{color-scheme:light dark;--ink:#1c2430;--dim:#5f6b7a;--line:#d8dee6;--back:#fff;--card:#f6f8fa}
+@media(prefers-color-scheme:dark){:root{--ink:#e4e9ef;--dim:#9aa7b8;--line:#39424e;--back:#12171d;--card:#1a2129}}
+body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--back);max-width:1000px;
+  margin:2rem auto;padding:0 1rem}
+h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px solid var(--line)}
+table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}.wide{overflow-x:auto}
+th,td{text-align:right;padding:.25rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}
+th:first-child,td:first-child,td.text{text-align:left}tr.own{font-weight:600}figure{margin:1rem 0}
+figcaption,.dim{color:var(--dim);font-size:.9rem}svg{width:100%;height:auto;font:12px system-ui,sans-serif}
+svg text{fill:currentColor}.axis{stroke:var(--dim)}.whisker{stroke:currentColor;fill:none}
+.pass{color:#2f8f4e}.fail{color:#d1432f}
+.sample{background:var(--card);border-radius:8px;padding:.7rem 1rem;margin:.7rem 0}
+"""
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """All that a report may show; what is empty is left out.
+
+    Args:
+        title: of the page.
+        metrics: metrics.json.
+        samples: samples.json.
+        curves: chart title to (name of x, series name to points).
+        verdict: gates.json.
+        stages: one mapping a stage with `name`, `seconds`, `peak_mb`.
+    """
+
+    title: str
+    metrics: Mapping[str, Any]
+    samples: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    curves: Mapping[str, tuple[str, Mapping[str, Sequence[tuple[float, float]]]]] = field(default_factory=dict)
+    verdict: Mapping[str, Any] | None = None
+    stages: Sequence[Mapping[str, Any]] = ()
+
+
+def render(data: ReportData) -> str:
+    """Return the whole page."""
+    sections = [
+        ("Verdict", _verdict(data.verdict)),
+        ("Rankers on the test rows", _rankers(data.metrics)),
+        ("rporec against each other ranker", _comparisons(data.metrics)),
+        ("Slices", _slices(data.metrics)),
+        ("Calibration", _calibration(data.metrics)),
+        ("Training", "".join(line_chart(name, across, series) for name, (across, series) in data.curves.items())),
+        ("Reasoning that helped", _samples(data.samples.get("good", ()))),
+        ("Reasoning that failed", _samples(data.samples.get("bad", ()))),
+        ("Times", _stages(data.stages)),
+    ]
+    body = "".join(f"<h2>{escape(name)}</h2>{html}" for name, html in sections if html)
+    title = escape(data.title)
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{title}</title><style>{_STYLE}</style></head><body><h1>{title}</h1>{body}</body></html>\n"
+    )
+
+
+def figure(value: float | int | None, digits: int = 4) -> str:
+    """Return a number as the report writes it; unknown is a dash."""
+    if value is None:
+        return "–"
+    return str(value) if isinstance(value, int) else f"{value:.{digits}f}"
+
+
+def _verdict(verdict: Mapping[str, Any] | None) -> str:
+    if verdict is None:
+        return ""
+    rows = []
+    for gate in verdict["gates"]:
+        span = "–" if gate["interval"] is None else f"[{gate['interval'][0]:.4f}, {gate['interval'][1]:.4f}]"
+        figures = [figure(gate["observed"]), span, figure(gate["threshold"])]
+        rows.append([escape(gate["name"]), _mark(gate["status"]), *figures, escape(gate["reason"])])
+    table = _table(["gate", "status", "observed", "interval", "threshold", "reason"], rows, text={1, 5})
+    return f"<p>{_mark(verdict['verdict'])} for package {escape(verdict['package_hash'][:12])}</p>{table}"
+
+
+def _rankers(metrics: Mapping[str, Any]) -> str:
+    rankers, intervals, oracle = metrics["rankers"], metrics["intervals"], metrics["oracle"]
+    names = [name for name in rankers["rporec"] if name != "n"]
+    rows, bars = [], []
+    for ranker, found in rankers.items():
+        rows.append([escape(ranker), *(figure(found[name]) for name in names), str(found["n"])])
+        low, high = intervals[ranker] or (None, None)
+        if found[_METRIC] is not None:
+            bars.append(Bar(ranker, found[_METRIC], low, high, strong=ranker == "rporec"))
+    best = "" if oracle is None else f"<p>Best that any model could reach: NDCG@10 {figure(oracle[_METRIC])}.</p>"
+    told = f"{metrics['rows']} rows of {metrics['users']} users; all {metrics['items']} items of the catalogue ranked."
+    chart = bar_chart("NDCG@10 with its interval, by user", bars)
+    return f'<p class="dim">{told}</p>{_table(["ranker", *names, "n"], rows)}{best}{chart}'
+
+
+def _comparisons(metrics: Mapping[str, Any]) -> str:
+    rows, bars = [], []
+    for other, by_metric in metrics["comparisons"].items():
+        for name, found in by_metric.items():
+            rows.append([escape(other), escape(name), *_difference(found)])
+        found = by_metric[_METRIC]
+        if found["difference"] is not None:
+            bars.append(Bar(other, found["difference"], found["low"], found["high"], strong=True))
+    chart = bar_chart("NDCG@10: rporec minus the other, with its interval", bars)
+    return chart + _table(["against", "metric", "difference", "interval", "smallest shown", "users"], rows, text={1})
+
+
+def _slices(metrics: Mapping[str, Any]) -> str:
+    rows = [
+        [escape(name), str(found["n"]), *(figure(found["rankers"][ranker]) for ranker in ("rporec", "no_reasoning",
+        "fusion")),
+         *_difference(found["rporec - fusion"])]
+        for name, found in metrics["slices"].items()
+    ]  # fmt: skip
+    head = [
+        "slice",
+        "rows",
+        "rporec",
+        "no reasoning",
+        "fusion",
+        "rporec - fusion",
+        "interval",
+        "smallest shown",
+        "users",
+    ]
+    return _table(head, rows) if rows else ""
+
+
+def _calibration(metrics: Mapping[str, Any]) -> str:
+    found = metrics["calibration"]
+    if found["ece@10"] is None:
+        return ""
+    points = [(row["confidence"], row["hit_rate"]) for row in found["bins"]]
+    ends = [(0.0, 0.0), (max(x for x, _ in points), max(x for x, _ in points))]
+    told = f"<p>Expected calibration error of the ten best items' probability: {figure(found['ece@10'])}.</p>"
+    return told + line_chart("Share of hits", "probability of the ten best", {"observed": points, "perfect": ends})
+
+
+def _samples(samples: Sequence[Mapping[str, Any]]) -> str:
+    return "".join(_sample(sample) for sample in samples)
+
+
+def _sample(sample: Mapping[str, Any]) -> str:
+    lines = [
+        ("bought", " → ".join(sample["history"])),
+        ("thought", sample["thought"] or sample["completion"]),
+        ("answer", sample["answer"] or "none"),
+        ("true next", f"{sample['target']} (rank {sample['rank']:g}; {sample['rank_removed']:g} without reasoning)"),
+        ("best five", " | ".join(sample["top"])),
+        ("form", f"well formed: {sample['well_formed']}, grounded: {sample['grounded']:.2f}"),
+    ]
+    told = "".join(f"<div><b>{name}</b> {escape(str(text))}</div>" for name, text in lines)
+    return f'<div class="sample">{told}</div>'
+
+
+def _stages(stages: Sequence[Mapping[str, Any]]) -> str:
+    rows = [[escape(stage["name"]), figure(stage["seconds"], 1), figure(stage["peak_mb"], 0)] for stage in stages]
+    return _table(["stage", "seconds", "peak MB"], rows) if rows else ""
+
+
+def _difference(found: Mapping[str, Any]) -> list[str]:
+    span = "–" if found["low"] is None else f"[{found['low']:+.4f}, {found['high']:+.4f}]"
+    return [figure(found["difference"]), span, figure(found["smallest_detectable"]), str(found["users"])]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]], text: set[int] | None = None) -> str:
+    """Return a table; cells are HTML already, those in `text` columns are set to the left."""
+    top = "".join(f"<th>{escape(name)}</th>" for name in head)
+    body = ""
+    for row in rows:
+        cells = "".join(
+            f'<td class="text">{c}</td>' if i in (text or ()) else f"<td>{c}</td>" for i, c in enumerate(row)
+        )
+        own = ' class="own"' if row[0] == "rporec" else ""
+        body += f"<tr{own}>{cells}</tr>"
+    return f'<div class="wide"><table><tr>{top}</tr>{body}</table></div>'
+
+
+def _mark(status: str) -> str:
+    shade = status if status in ("pass", "fail") else "dim"
+    return f'<b class="{shade}">{escape(status.replace("_", " "))}</b>'

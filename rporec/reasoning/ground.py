@@ -1,0 +1,120 @@
+"""Is a thought true of the history? Brands, item words and numbers that it names are looked up there.
+
+A word counts as named when the catalogue knows it as a brand, a category or a title word, or when it holds a digit; the
+words of our own phrasings and everyday English do not count. What is named is checked, not whether the argument is
+sound.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rporec.catalogue import Catalogue
+from rporec.reasoning.parse import neutralise
+from rporec.reasoning.prompt import item_line
+from rporec.reasoning.words import EVERYDAY
+
+_WORD = re.compile(r"[^\s,;:()|‹›]+")
+_EDGES = ".!?'`*_\"[]{}–—-"
+_DIGIT = re.compile(r"\d")
+
+Words = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Grounding:
+    """How much of what a thought names is in the history.
+
+    Attributes:
+        share: fraction of `named` found in the history, in [0, 1]; 1.0 if nothing is named.
+        named: the brands, categories, item words and numbers named, each once, in order of appearance, lower case.
+        missing: those of them that the history does not hold.
+    """
+
+    share: float
+    named: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
+class Grounder:
+    """Checks thoughts against one catalogue; build it once, its word lists cover all N items."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._catalogue = catalogue
+        self._item_words = [frozenset(words_of(_item_text(item, catalogue))) for item in range(catalogue.n)]
+        self._item_names = [_names_of(item, catalogue) for item in range(catalogue.n)]
+        self._words: set[str] = set().union(*(words_of(title) for title in catalogue.titles)) - EVERYDAY
+        self._names = _by_first_word(set().union(*self._item_names))
+
+    def check(self, thought: str, history: Sequence[int]) -> Grounding:
+        """Look up what a thought names.
+
+        Args:
+            thought: text as parsed.
+            history: item indices that the writer was shown.
+        """
+        shown_words: set[str] = set().union(*(self._item_words[item] for item in history))
+        shown_names: set[Words] = set().union(*(self._item_names[item] for item in history))
+        counts = {str(count) for count in _true_counts(history, self._catalogue)}
+        found: dict[str, bool] = {}
+        words = words_of(thought)
+        place = 0
+        while place < len(words):
+            name = self._name_at(words, place)
+            word = words[place]
+            if name:
+                found[" ".join(name)] = name in shown_names or shown_words.issuperset(name)
+            elif _DIGIT.search(word):
+                found[word] = word in shown_words or word in counts
+            elif word in self._words:
+                found[word] = word in shown_words
+            place += len(name) or 1
+        missing = tuple(name for name, true in found.items() if not true)
+        share = 1.0 - len(missing) / len(found) if found else 1.0
+        return Grounding(share=share, named=tuple(found), missing=missing)
+
+    def _name_at(self, words: Sequence[str], place: int) -> Words:
+        """Return the longest brand or category that starts at this word, () if none does."""
+        for name in self._names.get(words[place], ()):
+            if tuple(words[place : place + len(name)]) == name:
+                return name
+        return ()
+
+
+def ground(thought: str, history: Sequence[int], catalogue: Catalogue) -> Grounding:
+    """Check one thought against a history; for many, build a `Grounder` once."""
+    return Grounder(catalogue).check(thought, history)
+
+
+def words_of(text: str) -> list[str]:
+    """Return the words of a text in lower case, punctuation at their edges removed."""
+    stripped = (word.strip(_EDGES) for word in _WORD.findall(neutralise(text)))
+    return [word.casefold() for word in stripped if word]
+
+
+def _item_text(item: int, catalogue: Catalogue) -> str:
+    parts = (catalogue.titles, catalogue.brands, catalogue.categories)
+    # The line as well: it holds the clipped words that the writer saw.
+    return " ".join([*(texts[item] for texts in parts), item_line(item, catalogue)])
+
+
+def _names_of(item: int, catalogue: Catalogue) -> frozenset[Words]:
+    """Return brand and category as word tuples; a name of everyday words alone cannot be told from plain English."""
+    names = (tuple(words_of(text)) for text in (catalogue.brands[item], catalogue.categories[item]))
+    return frozenset(name for name in names if name and not EVERYDAY.issuperset(name))
+
+
+def _by_first_word(names: set[Words]) -> dict[str, list[Words]]:
+    table: dict[str, list[Words]] = {}
+    for name in sorted(names, key=lambda name: (-len(name), name)):
+        table.setdefault(name[0], []).append(name)
+    return table
+
+
+def _true_counts(history: Sequence[int], catalogue: Catalogue) -> set[int]:
+    """Return every count that a thought may rightly state: of all items, and of items that share something."""
+    counts = {len(history)}
+    for key in (catalogue.brand, catalogue.category, catalogue.price_band, int):
+        counts.update(Counter(key(item) for item in history).values())
+    return counts

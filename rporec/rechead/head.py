@@ -1,0 +1,124 @@
+"""The history head: a fitted tower beside a transition channel, fused late.
+
+What a learned model blurs, counts hold exactly: log P(next | history) from decayed transition counts, smoothed by
+popularity, is added to the tower's logits with weights that were fitted on held-out rows. (The same counts as an input
+of the tower hurt.) Frozen once made; reasoning comes on top in `rporec.rechead.model`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rporec.errors import InputError
+from rporec.rechead.examples import Examples
+from rporec.rechead.fusion import Fitted, Problem, fit_weights
+from rporec.rechead.tower import HistoryTower
+from rporec.rechead.train import query
+from rporec.transitions import Transitions
+
+PRIORS = (4.0, 16.0, 64.0, 256.0)  # pseudo-counts tried for the transition channel
+FUSED, TOWER_ONLY = (0.5, 0.25), (0.5, 0.0)  # first guesses of both weights; exactly 0 keeps a channel out
+_CELLS = 1 << 24  # cells of one signal that a fit of weights looks at
+_CHUNK_CELLS = 1 << 21
+
+Histories = Sequence[Sequence[int]] | Sequence[np.ndarray]
+
+
+@dataclass(frozen=True)
+class HeadWeights:
+    """How the channels are added.
+
+    Args:
+        tower: weight of the tower's logits.
+        transition: weight of log P(next | history).
+        prior: pseudo-counts behind that probability.
+    """
+
+    tower: float
+    transition: float
+    prior: float
+
+
+class HistoryHead:
+    """Scores of all items from histories.
+
+    Args:
+        tower: fitted.
+        transitions: counted on the same rows.
+    """
+
+    def __init__(self, tower: HistoryTower, transitions: Transitions) -> None:
+        if tower.shape.n_items != transitions.n_items:
+            raise InputError(
+                "tower and transition counts know different catalogues", value=transitions.n_items,
+                rule=f"{tower.shape.n_items} items", cure="fit both on the same catalogue",
+            )  # fmt: skip
+        self.tower, self.transitions = tower.eval().requires_grad_(requires_grad=False), transitions
+        with torch.inference_mode():
+            self.vectors = tower.item_vectors()  # [N, D]
+
+    @property
+    def n_items(self) -> int:
+        """Catalogue size N."""
+        return self.tower.shape.n_items
+
+    def signals(self, histories: Histories, prior: float) -> list[Tensor]:
+        """Return the tower's logits and log P(next | history), two tensors [B, N]; an empty history has logits 0.
+
+        Raises:
+            InputError: an item index is not in the catalogue.
+        """
+        arrays = [np.asarray(history, dtype=np.int64)[-self.tower.shape.history_length :] for history in histories]
+        self._check(arrays)
+        with torch.inference_mode():
+            scores = query(self.tower, self.vectors, arrays) @ self.vectors.T  # [B, N]
+            follow = torch.from_numpy(self.transitions.log_probabilities(arrays, prior))  # [B, N]
+        return [scores, follow]
+
+    def logits(self, histories: Histories, weights: HeadWeights) -> Tensor:
+        """Return fused logits [B, N]; an empty history gets the log of the popularity."""
+        scores, follow = self.signals(histories, weights.prior)
+        empty = torch.tensor([len(history) == 0 for history in histories], dtype=torch.bool)[:, None]
+        return torch.where(empty, follow, scores * weights.tower + follow * weights.transition)
+
+    def _check(self, arrays: list[np.ndarray]) -> None:
+        known = np.concatenate([np.zeros(1, dtype=np.int64), *arrays])
+        if known.min() < 0 or known.max() >= self.n_items:
+            bad = int(known.min() if known.min() < 0 else known.max())
+            raise InputError(
+                "a history holds an item that the Rechead does not know", field="history", value=bad,
+                rule=f"item indices from 0 to {self.n_items - 1}", cure="map item ids with the packaged catalogue",
+            )  # fmt: skip
+
+
+def fit_head_weights(head: HistoryHead, held: Examples, start: tuple[float, float] = FUSED) -> HeadWeights:
+    """Fit the fusion on E groups of rows that the head was not fitted on; `start` is FUSED or TOWER_ONLY."""
+    best: tuple[HeadWeights, Fitted] | None = None
+    for prior in PRIORS if start[1] else PRIORS[:1]:
+        fitted = fit_weights(ready(head.signals(held.histories, prior), held), start)
+        if best is None or fitted.loss < best[1].loss:
+            best = HeadWeights(fitted.weights[0], fitted.weights[1], prior), fitted
+    assert best is not None
+    return best[0]
+
+
+def held_sample(held: Examples, n_items: int) -> Examples:
+    """Return as many held-out groups as a fit of weights looks at, evenly spread."""
+    return held.sample(max(64, _CELLS // n_items))
+
+
+def ready(signals: list[Tensor], held: Examples) -> Problem:
+    """Return the problem of weighing ready signals, K tensors [E, N], on E held-out groups."""
+    return Problem(
+        signals=lambda part: [signal[part] for signal in signals],
+        count=len(signals),
+        groups=len(held),
+        chunk=max(1, _CHUNK_CELLS // signals[0].shape[1]),
+        owner=held.owner,
+        targets=held.targets,
+    )

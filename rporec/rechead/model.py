@@ -1,0 +1,171 @@
+"""The Rechead: history + reasoning to log-probabilities of the whole catalogue.
+
+The one scoring function of reward, evaluation and service. Frozen: fitting is `rporec.rechead.train` and `reasoning`.
+All scores are computed without gradient on CPU, and a group's scores do not depend on the other groups of the call (to
+1e-5).
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from rporec.encode import TextEncoder
+from rporec.errors import InputError
+from rporec.files import atomic_file, read_json, write_json
+from rporec.rechead.head import HeadWeights, Histories, HistoryHead
+from rporec.rechead.paper import PaperReasoning
+from rporec.rechead.reader import Reader, Reasoning
+from rporec.rechead.residual import ReasoningResidual
+from rporec.rechead.tower import HistoryTower, TowerShape
+from rporec.transitions import Transitions
+
+ReasoningModule = ReasoningResidual | PaperReasoning
+ARCHITECTURES: dict[str, type[ReasoningResidual] | type[PaperReasoning]] = {
+    "hybrid": ReasoningResidual,
+    "paper": PaperReasoning,
+}
+_SETTINGS, _TOWER, _TRANSITIONS, _REASONING = (
+    "rechead.json", "tower.safetensors", "transitions.safetensors", "reasoning.safetensors",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Numbers fitted on held-out rows.
+
+    Args:
+        with_reasoning: fusion of the head under reasoning.
+        alone: fusion of the head that never sees reasoning.
+        strength: factor on the reasoning's residual, at least 0; 0 = reasoning does not count.
+        temperature: divides the sum of logits and residual, above 0.
+    """
+
+    with_reasoning: HeadWeights
+    alone: HeadWeights
+    strength: float
+    temperature: float
+
+
+class Rechead:
+    """A frozen scorer of the whole catalogue.
+
+    Args:
+        head: the fitted history head.
+        reader: of reasoning texts.
+        reasoning: the fitted reasoning module.
+        weights: fusion, strength, temperature.
+    """
+
+    def __init__(self, head: HistoryHead, reader: Reader, reasoning: ReasoningModule, weights: Weights) -> None:
+        self.head, self.reader, self.weights = head, reader, weights
+        self.reasoning = reasoning.eval().requires_grad_(requires_grad=False)
+
+    @property
+    def n_items(self) -> int:
+        """Catalogue size N."""
+        return self.head.n_items
+
+    @property
+    def encoder(self) -> TextEncoder:
+        """The text encoder, fitted on the catalogue."""
+        return self.reader.encoder
+
+    def history_logits(self, histories: Histories) -> Tensor:
+        """Return the head's logits [B, N], to be completed by `add_reasoning`; not normalised.
+
+        Args:
+            histories: B lists of item indices, oldest first; an empty one gets the popularity.
+        """
+        return self.head.logits(histories, self.weights.with_reasoning)
+
+    def add_reasoning(self, logits: Tensor, reasoning: Reasoning) -> Tensor:
+        """Return calibrated log-probabilities [B, N].
+
+        Args:
+            logits: [B, N] from `history_logits`.
+            reasoning: the parsed samples of each group, averaged; one that is not well formed counts as absent, and a
+                group without any keeps exactly the head's own ranking.
+
+        Raises:
+            InputError: not one list of samples for each line of logits.
+        """
+        if len(reasoning) != len(logits):
+            raise InputError(
+                "reasoning and logits are not of the same groups", value=len(reasoning),
+                rule=f"{len(logits)} lists of samples, one a group", cure="pass an empty list for a group without any",
+            )  # fmt: skip
+        with torch.inference_mode():
+            residual = self.reasoning(logits, self.reader.read(reasoning))  # [B, N]
+            return torch.log_softmax((logits + self.weights.strength * residual) / self.weights.temperature, dim=1)
+
+    def score(self, histories: Histories, reasoning: Reasoning | None = None) -> Tensor:
+        """Return log-probabilities [B, N]; `reasoning` None = taken away from every group."""
+        given: Reasoning = [[] for _ in histories] if reasoning is None else reasoning
+        return self.add_reasoning(self.history_logits(histories), given)
+
+    def no_reasoning(self, histories: Histories) -> Tensor:
+        """Return log-probabilities [B, N] of the best head that never saw reasoning (its own fusion weights)."""
+        return torch.log_softmax(self.head.logits(histories, self.weights.alone), dim=1)
+
+    def parameters(self) -> dict[str, int]:
+        """Return the number of learned values of each part."""
+        return {
+            "tower": sum(p.numel() for p in self.head.tower.parameters()),
+            "reasoning": sum(p.numel() for p in self.reasoning.parameters()),
+            "encoder": int(self.encoder.components.size),
+            "transitions": int(self.head.transitions.counts.nnz),
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write a self-contained folder: JSON and safetensors only."""
+        folder.mkdir(parents=True, exist_ok=True)
+        names = {kind: name for name, kind in ARCHITECTURES.items()}
+        settings = {
+            "architecture": names[type(self.reasoning)],
+            "shape": asdict(self.head.tower.shape),
+            "weights": asdict(self.weights),
+        }
+        write_json(folder / _SETTINGS, settings)
+        self.reader.save(folder)
+        self.head.transitions.save(folder / _TRANSITIONS)
+        for name, module in ((_TOWER, self.head.tower), (_REASONING, self.reasoning)):
+            with atomic_file(folder / name) as temporary:
+                save_file({key: value.contiguous() for key, value in module.state_dict().items()}, temporary)
+
+    @staticmethod
+    def load(folder: Path) -> Rechead:
+        """Read what `save` wrote.
+
+        Raises:
+            InputError: a part is missing or does not fit the others.
+        """
+        cure = "run the stage rechead again, or fetch the package again"
+        try:
+            settings = read_json(folder / _SETTINGS)
+            reader = Reader.load(folder)
+            shape = TowerShape(**settings["shape"])
+            stored = load_file(folder / _TOWER)
+            tower = HistoryTower(shape, stored.get("texts"), seed=0)
+            tower.load_state_dict(stored)
+            head = HistoryHead(tower, Transitions.load(folder / _TRANSITIONS))
+            reasoning = ARCHITECTURES[settings["architecture"]](reader.items, seed=0)
+            reasoning.load_state_dict(load_file(folder / _REASONING))
+            weights = _weights(settings["weights"])
+        except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise InputError(f"the Rechead cannot be read: {error}", file=folder, cure=cure) from error
+        return Rechead(head, reader, reasoning, weights)
+
+
+def _weights(stored: dict[str, object]) -> Weights:
+    both, alone = stored["with_reasoning"], stored["alone"]
+    strength, temperature = stored["strength"], stored["temperature"]
+    if not (isinstance(both, dict) and isinstance(alone, dict)):
+        raise TypeError("fusion weights are not mappings")
+    if not (isinstance(strength, float) and isinstance(temperature, float)):
+        raise TypeError("strength and temperature are not numbers")
+    return Weights(HeadWeights(**both), HeadWeights(**alone), strength, temperature)

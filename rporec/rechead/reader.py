@@ -1,0 +1,124 @@
+"""What the Rechead sees of reasoning: thought and answer as vectors, and how well each item's line matches the answer.
+
+Everything lives in text space, so it stays true when the head is refitted and its ids move. Fixed once fitted; what is
+learned about it is in `rporec.rechead.residual`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from safetensors.numpy import load_file, save_file
+from torch import Tensor
+
+from rporec.encode import TextEncoder
+from rporec.files import atomic_file
+from rporec.reasoning.parse import Parsed
+
+_CACHE_CELLS = 1 << 23  # 32 MB of float32
+
+Reasoning = Sequence[Sequence[Parsed]]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The S well-formed samples of B groups.
+
+    Args:
+        groups: B.
+        owner: [S] place of each sample's group.
+        thought: [S, T] vectors of the thoughts.
+        answer: [S, T] vectors of the answers.
+        match: [S, N] cosine, 0 to 1, of the answer's words and each item's line.
+    """
+
+    groups: int
+    owner: Tensor
+    thought: Tensor
+    answer: Tensor
+    match: Tensor
+
+    def counts(self) -> Tensor:
+        """Return the samples of each group, [B, 1]."""
+        return torch.bincount(self.owner, minlength=self.groups)[:, None].float()
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Return the mean over each group's samples of `values` [S, X], [B, X]; zero for a group without any."""
+        total = values.new_zeros(self.groups, values.shape[1]).index_add(0, self.owner, values)
+        return total / self.counts().clamp(min=1)
+
+
+class Reader:
+    """Turns parsed reasoning into evidence.
+
+    Args:
+        encoder: fitted on the catalogue.
+        items: [N, T] vectors of the items' full texts.
+        lines: [N, V] TF-IDF rows of the items' lines, the form in which answers are written.
+    """
+
+    def __init__(self, encoder: TextEncoder, items: np.ndarray, lines: sp.csr_matrix) -> None:
+        self.encoder, self.items, self._lines = encoder, torch.from_numpy(items), lines
+        self._by_term = lines.T.tocsr()  # [V, N]
+        self._answers: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._thoughts: dict[str, np.ndarray] = {}
+
+    @staticmethod
+    def fit(encoder: TextEncoder, texts: Sequence[str], lines: Sequence[str]) -> Reader:
+        """Build from the full texts and the lines of N items."""
+        return Reader(encoder, encoder.encode(texts), encoder.lexical(lines))
+
+    def read(self, reasoning: Reasoning) -> Evidence:
+        """Read the samples of B groups; a sample that is not well formed counts as absent."""
+        samples = [(place, one) for place, group in enumerate(reasoning) for one in group if one.well_formed]
+        self._learn([one.thought for _, one in samples], [one.answer for _, one in samples])
+        width, n_items = self.items.shape[1], self.items.shape[0]
+        thought, answer = np.zeros((len(samples), width), np.float32), np.zeros((len(samples), width), np.float32)
+        match = np.zeros((len(samples), n_items), np.float32)
+        for row, (_, one) in enumerate(samples):
+            thought[row] = self._thoughts[one.thought]
+            answer[row], match[row] = self._answers[one.answer]
+        owner = torch.tensor([place for place, _ in samples], dtype=torch.int64)
+        tensors = (torch.from_numpy(thought), torch.from_numpy(answer), torch.from_numpy(match))
+        return Evidence(len(reasoning), owner, *tensors)
+
+    def _learn(self, thoughts: list[str], answers: list[str]) -> None:
+        """Encode each text that is not known yet once."""
+        if len(self._answers) * len(self.items) + len(self._thoughts) * self.items.shape[1] > _CACHE_CELLS:
+            self._answers.clear()
+            self._thoughts.clear()
+        new_thoughts = [text for text in dict.fromkeys(thoughts) if text not in self._thoughts]
+        if new_thoughts:
+            self._thoughts.update(zip(new_thoughts, self.encoder.encode(new_thoughts), strict=True))
+        new_answers = [text for text in dict.fromkeys(answers) if text not in self._answers]
+        if new_answers:
+            match = np.asarray((self.encoder.lexical(new_answers) @ self._by_term).toarray(), dtype=np.float32)
+            pairs = zip(self.encoder.encode(new_answers), match, strict=True)
+            self._answers.update(zip(new_answers, pairs, strict=True))
+
+    def save(self, folder: Path) -> None:
+        """Write text/ (the encoder) and reader.safetensors into `folder`."""
+        (folder / "text").mkdir(parents=True, exist_ok=True)
+        self.encoder.save(folder / "text")
+        tensors = {
+            "items": self.items.numpy(),
+            "lines_data": self._lines.data,
+            "lines_indices": self._lines.indices.astype(np.int64),
+            "lines_indptr": self._lines.indptr.astype(np.int64),
+        }
+        with atomic_file(folder / "reader.safetensors") as temporary:
+            save_file(tensors, temporary)
+
+    @staticmethod
+    def load(folder: Path) -> Reader:
+        """Read what `save` wrote."""
+        encoder = TextEncoder.load(folder / "text")
+        stored = load_file(folder / "reader.safetensors")
+        shape = (len(stored["items"]), len(encoder.vocabulary))
+        lines = sp.csr_matrix((stored["lines_data"], stored["lines_indices"], stored["lines_indptr"]), shape=shape)
+        return Reader(encoder, stored["items"], lines)

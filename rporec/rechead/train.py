@@ -1,0 +1,229 @@
+"""Fitting a history tower: full-catalogue cross-entropy, epochs chosen on valid, resumable after a kill.
+
+The same loop fits the Rechead's head and the SASRec baselines. Randomness is drawn from (seed, epoch) and (seed, step),
+so a resumed fit ends with the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from rporec import checkpoint
+from rporec.errors import InputError
+from rporec.evaluation.metrics import ndcg, rank_targets
+from rporec.files import atomic_file
+from rporec.progress import Progress
+from rporec.rechead.examples import Examples
+from rporec.rechead.loss import catalogue_cross_entropy
+from rporec.rechead.packing import Packed, batches, pack
+from rporec.rechead.tower import HistoryTower, Noise, TowerShape, pad
+
+log = logging.getLogger(__name__)
+CUTOFF = 10  # epochs are chosen by the metric that the gates read
+_WARM_STEPS = 100
+_FLOOR = 0.05  # share of the peak rate at the schedule's end
+_CELLS = 1 << 23  # scores held at once
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a tower is fitted.
+
+    Args:
+        shape: sizes of the tower.
+        epochs: passes of the whole rate schedule (a cosine), at most.
+        patience: epochs without a better valid NDCG@10 before the fit stops.
+        batch_size: groups a batch.
+        learning_rate: peak of AdamW.
+        weight_decay: AdamW.
+        seed: of weights, order and dropout.
+    """
+
+    shape: TowerShape
+    epochs: int
+    patience: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of a training curve; `ndcg` is valid NDCG@10, None without valid rows."""
+
+    epoch: int
+    train_loss: float
+    ndcg: float | None
+
+
+@dataclass(frozen=True)
+class FittedTower:
+    """A tower, the epoch that it stands at, and its curve."""
+
+    tower: HistoryTower
+    epochs: int
+    curve: list[Epoch]
+
+
+def choose_tower(train: Examples, valid: Examples, texts: Tensor | None, fit: Fit, folder: Path) -> FittedTower:
+    """Fit on `train` and return the epoch with the best NDCG@10 on `valid`.
+
+    Args:
+        train: rows that it learns from.
+        valid: rows that choose the epoch; without any, all epochs are run.
+        texts: [N, text_dim] item texts, None for ids only.
+        fit: how.
+        folder: checkpoints; a fit with another `fit` or other data must use another folder.
+    """
+    return _run(train, valid, texts, fit, fit.epochs, folder)
+
+
+def refit_tower(train: Examples, texts: Tensor | None, fit: Fit, epochs: int, folder: Path) -> FittedTower:
+    """Fit on `train` for a number of epochs that was chosen before, with the schedule of the choice."""
+    return _run(train, None, texts, fit, epochs, folder)
+
+
+def query(tower: HistoryTower, vectors: Tensor, histories: list[np.ndarray]) -> Tensor:
+    """Return the queries [B, D] of histories, zero for an empty one; longer ones lose their oldest items."""
+    found = torch.zeros(len(histories), tower.shape.width)
+    places = sorted((p for p, h in enumerate(histories) if len(h)), key=lambda p: len(histories[p]))
+    step = max(1, (1 << 14) // tower.shape.history_length)
+    for start in range(0, len(places), step):
+        part = places[start : start + step]
+        history, lengths = pad([histories[p][-tower.shape.history_length :] for p in part])
+        found[part] = tower(vectors, history)[torch.arange(len(part)), lengths - 1]
+    return found
+
+
+def valid_ndcg(tower: HistoryTower, valid: Examples) -> float:
+    """Return the mean NDCG@10 of the tower's own scores."""
+    with torch.inference_mode():
+        vectors = tower.item_vectors()
+        queries = query(tower, vectors, valid.histories)
+        values = []
+        step = max(1, _CELLS // len(vectors))
+        for start in range(0, len(valid), step):
+            rows = np.flatnonzero((valid.owner >= start) & (valid.owner < start + step))
+            scores = (queries[start : start + step] @ vectors.T).numpy()
+            values.append(ndcg(rank_targets(scores, valid.owner[rows] - start, valid.targets[rows]), CUTOFF))
+    return float(np.concatenate(values).mean())
+
+
+class _State:
+    """Where a fit stands: the curve so far and the best epoch, kept beside the weights."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.last, self.best = folder / "last.safetensors", folder / "best.safetensors"
+        self.curve: list[Epoch] = []
+        self.best_epoch = 0
+
+    def load(self, tower: HistoryTower, optimizer: torch.optim.Optimizer) -> None:
+        position = checkpoint.load(self.last, tower, optimizer)
+        if position is not None:
+            self.curve = [Epoch(**line) for line in json.loads(position["curve"])]
+            self.best_epoch = int(position["best_epoch"])
+
+    def record(self, epoch: Epoch, tower: HistoryTower, optimizer: torch.optim.Optimizer) -> None:
+        """Write the best weights first: a kill between the two writes only repeats the epoch."""
+        best = max((e.ndcg for e in self.curve if e.ndcg is not None), default=-1.0)
+        self.curve.append(epoch)
+        if epoch.ndcg is None or epoch.ndcg > best:
+            self.best_epoch = epoch.epoch
+            with atomic_file(self.best) as temporary:
+                save_file({name: tensor.contiguous() for name, tensor in tower.state_dict().items()}, temporary)
+        lines = json.dumps([asdict(e) for e in self.curve])
+        checkpoint.save(self.last, tower, optimizer, {"curve": lines, "best_epoch": str(self.best_epoch)})
+
+    def over(self, stop: int, patience: int, chooses: bool) -> bool:
+        done = len(self.curve)
+        return done >= stop or (chooses and done - self.best_epoch >= patience)
+
+
+def _run(
+    train: Examples, valid: Examples | None, texts: Tensor | None, fit: Fit, stop: int, folder: Path
+) -> FittedTower:
+    train = train.readable()
+    if not len(train):
+        raise InputError(
+            "no training row has a history", file="train.parquet", field="history",
+            rule="at least one row with one earlier item", cure="use more interactions or an earlier split",
+        )  # fmt: skip
+    packed = pack(train)
+    tower = HistoryTower(fit.shape, texts, fit.seed)
+    optimizer = torch.optim.AdamW(tower.parameters(), lr=fit.learning_rate, weight_decay=fit.weight_decay, fused=True)
+    chooses = valid is not None and len(valid) > 0
+    state = _State(folder)
+    state.load(tower, optimizer)
+    with Progress(f"fit {folder.name}", stop * len(train), "groups") as progress:
+        progress.advance(len(state.curve) * len(train))
+        while not state.over(stop, fit.patience, chooses):
+            number = len(state.curve) + 1
+            loss = _epoch(tower, optimizer, (train, packed), fit, number)
+            quality = valid_ndcg(tower, valid) if valid is not None and chooses else None
+            state.record(Epoch(number, loss, quality), tower, optimizer)
+            shown = "" if quality is None else f", valid NDCG@10 {quality:.4f}"
+            progress.advance(len(train), f"epoch {number}, loss {loss:.3f}{shown}")
+    tower.load_state_dict(load_file(state.best))
+    return FittedTower(tower.eval(), state.best_epoch, state.curve)
+
+
+def _epoch(
+    tower: HistoryTower, optimizer: torch.optim.Optimizer, data: tuple[Examples, Packed], fit: Fit, number: int
+) -> float:
+    """Train one epoch (counted from 1); return the mean loss a row."""
+    train, packed = data
+    plan = batches(packed, fit.batch_size, fit.seed, number)
+    rows_of = _rows_by_group(train)
+    total = 0.0
+    for place, batch in enumerate(plan):
+        done = number - 1 + place / len(plan)
+        rate = fit.learning_rate * _rate(done / fit.epochs, (number - 1) * len(plan) + place)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        noise = Noise(fit.shape.dropout, fit.seed, (number << 32) + place)
+        loss, rows = _batch_loss(tower, batch, packed, (train, rows_of), noise)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        total += float(loss.detach()) * rows
+    return total / len(train.targets)
+
+
+def _batch_loss(
+    tower: HistoryTower, batch: np.ndarray, packed: Packed, data: tuple[Examples, list[np.ndarray]], noise: Noise
+) -> tuple[Tensor, int]:
+    train, rows_of = data
+    history, _ = pad([packed.carriers[place] for place in batch])
+    groups = np.concatenate([packed.groups[place] for place in batch])
+    carrier = np.repeat(np.arange(len(batch)), [len(packed.groups[place]) for place in batch])
+    last = np.array([len(train.histories[group]) - 1 for group in groups])
+    rows = np.concatenate([rows_of[group] for group in groups])
+    owner = np.repeat(np.arange(len(groups)), [len(rows_of[group]) for group in groups])
+    vectors = tower.item_vectors()
+    read = tower(vectors, history, noise)  # [C, L, D]
+    queries = read[torch.from_numpy(carrier), torch.from_numpy(last)]  # [G, D]
+    targets = torch.from_numpy(train.targets[rows])
+    return catalogue_cross_entropy(queries, vectors, torch.from_numpy(owner), targets), len(rows)
+
+
+def _rows_by_group(examples: Examples) -> list[np.ndarray]:
+    order = np.argsort(examples.owner, kind="stable")
+    bounds = np.searchsorted(examples.owner[order], np.arange(1, len(examples)))
+    return np.split(order, bounds)
+
+
+def _rate(done: float, step: int) -> float:
+    """Return the share of the peak rate: linear warm-up, then a cosine from 1 to _FLOOR over the schedule."""
+    cosine = _FLOOR + (1 - _FLOOR) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    return min(1.0, (step + 1) / _WARM_STEPS) * cosine

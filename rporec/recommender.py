@@ -1,0 +1,198 @@
+"""The served object: a history becomes reasoning, reasoning and history become a ranking of the whole catalogue.
+
+Loads one package folder and nothing else; the scores are those of the evaluation for the same input (one scoring
+function, `Rechead.score`). Not a web service: limits on requests and transport are bento/service.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rporec import tables
+from rporec.backbone.generate import Sampling, generate
+from rporec.backbone.source import Writer, load_writer
+from rporec.catalogue import Catalogue
+from rporec.errors import InputError
+from rporec.reasoning.parse import Parsed, parse
+from rporec.reasoning.prompt import fit_prompts
+from rporec.rechead.model import Rechead
+from rporec.release import layout, manifest
+from rporec.release.layout import Settings
+
+Source = Literal["live", "none"]
+Ranking = Literal["rechead", "popularity"]
+
+
+@dataclass(frozen=True)
+class Item:
+    """A recommended item; `score` is the probability, 0-1, that it comes next (popularity: its share of purchases)."""
+
+    item_id: str
+    title: str
+    score: float
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """An answer.
+
+    Args:
+        items: best first.
+        thought, answer: the reasoning that the ranking read; "" when there is none or it was not asked for.
+        reasoning_source: `live` when the ranking read reasoning written now, else `none`.
+        ranking: `rechead`, or `popularity` when no history item is known.
+        unknown_ids: ids of the history that are not in the catalogue; they were ignored.
+        version: hash of the package that answered.
+    """
+
+    items: tuple[Item, ...]
+    thought: str
+    answer: str
+    reasoning_source: Source
+    ranking: Ranking
+    unknown_ids: tuple[str, ...]
+    version: str
+
+
+class Recommender:
+    """A loaded package: catalogue of N items, Rechead, writer, popular items.
+
+    Args:
+        package_hash: its name.
+        settings: see `Settings`.
+        catalogue: the items.
+        rechead: the scoring model.
+        writer: the language model that writes reasoning.
+        popularity: [N] purchases of each item in the training data, the fallback's scores.
+    """
+
+    def __init__(
+        self,
+        package_hash: str,
+        settings: Settings,
+        catalogue: Catalogue,
+        rechead: Rechead,
+        writer: Writer,
+        popularity: npt.NDArray[np.float64],
+    ) -> None:
+        self.package_hash, self.settings, self.catalogue = package_hash, settings, catalogue
+        self.rechead, self.writer, self.popularity = rechead, writer, popularity
+
+    @staticmethod
+    def load(package: Path, threads: int | None = None) -> Recommender:
+        """Verify a package and load it.
+
+        Args:
+            package: its folder.
+            threads: CPU threads for torch in this process; None leaves them as they are.
+
+        Raises:
+            InputError: a file is missing, added, changed or of a wrong kind, or does not fit the others.
+        """
+        package_hash = manifest.verify(package).package_hash
+        if threads is not None:
+            torch.set_num_threads(threads)
+        settings = Settings.load(package)
+        catalogue = Catalogue.from_table(tables.read(package / layout.ITEMS, tables.ITEMS))
+        counted = tables.read(package / layout.POPULARITY, layout.POPULARITY_TABLE)
+        rechead = Rechead.load(package / layout.RECHEAD)
+        if counted["item_id"].to_list() != catalogue.item_ids or rechead.n_items != catalogue.n:
+            raise InputError(
+                "the parts of the package are not of one catalogue",
+                file=package, field="item_id", rule="Rechead, items and popularity hold the same items in one order",
+                cure="build the package anew (make run)",
+            )  # fmt: skip
+        writer = load_writer(package / layout.WRITER, dtype=settings.writer_dtype)
+        popularity = counted["count"].to_numpy().astype(np.float64)
+        return Recommender(package_hash, settings, catalogue, rechead, writer, popularity)
+
+    def recommend(
+        self, history: Sequence[str], k: int, *, explain: bool = True, exclude_seen: bool = False
+    ) -> Recommendation:
+        """Rank the catalogue for one history.
+
+        Args:
+            history: item ids, oldest first; unknown ones are ignored and reported.
+            k: items wanted, 1 to max_k of the settings; fewer come when the catalogue holds fewer.
+            explain: whether the answer shows the reasoning; the ranking reads it either way.
+            exclude_seen: leave items of the history out.
+
+        Raises:
+            InputError: k or the length of the history is out of range.
+        """
+        self._check(history, k)
+        known = [self.catalogue.index[item_id] for item_id in history if item_id in self.catalogue.index]
+        unknown = tuple(dict.fromkeys(item_id for item_id in history if item_id not in self.catalogue.index))
+        reasoning = self.write_reasoning([known])[0] if known else None
+        probabilities = self.probabilities(known, reasoning) if known else self._popular()
+        read = reasoning is not None and reasoning.well_formed
+        shown = reasoning if reasoning is not None and explain else None
+        return Recommendation(
+            items=self._best(probabilities, k, set(known) if exclude_seen else set()),
+            thought=shown.thought if shown else "",
+            answer=shown.answer if shown else "",
+            reasoning_source="live" if read else "none",
+            ranking="rechead" if known else "popularity",
+            unknown_ids=unknown,
+            version=self.package_hash,
+        )
+
+    def write_reasoning(self, histories: Sequence[Sequence[int]]) -> list[Parsed]:
+        """Write reasoning for B histories of item indices, greedily, within the token budget.
+
+        Returns:
+            B parsed completions; one that broke the format, or the budget, is not well formed.
+        """
+        settings = self.settings
+        budget = self.writer.prompt_budget(settings.max_prompt_tokens, settings.max_reasoning_tokens)
+        fitted = fit_prompts(
+            [list(history)[-settings.history_length :] for history in histories],
+            self.catalogue, settings.prompt_items, budget, self.writer.count,
+        )  # fmt: skip
+        greedy = Sampling(
+            num_samples=1, temperature=0.0, max_new_tokens=settings.max_reasoning_tokens,
+            batch_size=max(1, len(histories)), seed=0,
+        )  # fmt: skip
+        # Row keys feed randomness alone, of which a greedy choice has none.
+        written = generate(self.writer, fitted.prompts, range(len(histories)), greedy)
+        return [parse(samples[0].text) for samples in written]
+
+    def probabilities(self, history: Sequence[int], reasoning: Parsed | None) -> npt.NDArray[np.float64]:
+        """Return [N] the probability of each item to come next, from a history of item indices and its reasoning."""
+        given = [[reasoning]] if reasoning is not None else None
+        scores = self.rechead.score([list(history)[-self.settings.history_length :]], given)  # [1, N]
+        return np.asarray(np.exp(scores[0].double().numpy()), dtype=np.float64)
+
+    def _popular(self) -> npt.NDArray[np.float64]:
+        return np.asarray(self.popularity / max(self.popularity.sum(), 1.0), dtype=np.float64)
+
+    def _best(self, probabilities: npt.NDArray[np.float64], k: int, without: set[int]) -> tuple[Item, ...]:
+        # A stable order: equal scores stand in catalogue order.
+        order = np.argsort(-probabilities, kind="stable")[: k + len(without)]
+        chosen = [int(item) for item in order if int(item) not in without][:k]
+        return tuple(
+            Item(self.catalogue.item_ids[item], self.catalogue.titles[item], float(probabilities[item]))
+            for item in chosen
+        )
+
+    def _check(self, history: Sequence[str], k: int) -> None:
+        limits: tuple[tuple[str, Any, int, int], ...] = (
+            ("k", k, 1, self.settings.max_k),
+            ("history", len(history), 0, self.settings.max_history),
+        )
+        for field, value, least, most in limits:
+            if not least <= value <= most:
+                raise InputError(
+                    f"{field} is out of range",
+                    field=field,
+                    value=value,
+                    rule=f"{least} to {most}",
+                    cure="ask within the range",
+                )

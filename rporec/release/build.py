@@ -1,0 +1,90 @@
+"""Putting a package together: one folder with everything that serves, whose bytes follow from its parts alone.
+
+No time, host, run id or commit enters it: those are tags of the registry version. Making the parts is the stages' work.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from rporec import tables
+from rporec.files import read_json, sha256_file, write_json, write_text
+from rporec.release import card, layout, manifest
+from rporec.release.manifest import Manifest
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a package is made from.
+
+    Args:
+        rechead: folder of the final Rechead.
+        writer: folder of the model that ships.
+        items: items.parquet.
+        rows: ROWS tables whose targets count as purchases (train and valid).
+        metrics, samples: JSON files of the evaluation.
+        lineage: `profile`, `data_hash`, `as_of`, `ships`.
+        params: every param that shapes the package, as sections.
+        settings: what serving must know of the params.
+    """
+
+    rechead: Path
+    writer: Path
+    items: Path
+    rows: tuple[Path, ...]
+    metrics: Path
+    samples: Path
+    lineage: dict[str, str]
+    params: dict[str, Any]
+    settings: layout.Settings
+
+
+def build(parts: Parts, folder: Path) -> Manifest:
+    """Write the package into an empty folder and return its manifest.
+
+    Raises:
+        InputError: a part is missing, unreadable, or of a kind that a package may not hold.
+    """
+    # copyfile, not copy2: a trainer leaves its weights readable by their owner alone, a service may run as another user.
+    shutil.copytree(parts.rechead, folder / layout.RECHEAD, copy_function=shutil.copyfile)
+    shutil.copytree(parts.writer, folder / layout.WRITER, copy_function=shutil.copyfile)
+    items = tables.read(parts.items, tables.ITEMS)
+    tables.write(items, folder / layout.ITEMS, tables.ITEMS)
+    counts = count_purchases(items, [tables.read(path, tables.ROWS) for path in parts.rows])
+    tables.write(counts, folder / layout.POPULARITY, layout.POPULARITY_TABLE)
+    parts.settings.save(folder)
+    metrics = read_json(parts.metrics)
+    write_json(folder / layout.LINEAGE, parts.lineage)
+    write_json(folder / layout.PARAMS, parts.params)
+    write_json(folder / layout.METRICS, metrics)
+    facts = card.CardFacts(parts.lineage, parts.params, metrics, read_json(parts.samples))
+    write_text(folder / layout.CARD, card.build(facts))
+    return manifest.write(folder)
+
+
+def count_purchases(items: pl.DataFrame, rows: list[pl.DataFrame]) -> pl.DataFrame:
+    """Return how often each item is a target, one line an item, in the catalogue's order."""
+    counted = pl.concat([frame.select("target") for frame in rows]).group_by("target").len("count")
+    numbered = items.select("item_id").with_row_index("target").with_columns(pl.col("target").cast(pl.Int32))
+    joined = numbered.join(counted, on="target", how="left", maintain_order="left")
+    return joined.select("item_id", pl.col("count").fill_null(0).cast(pl.Int64))
+
+
+def data_hash(interactions: Path, items: Path) -> str:
+    """Return the hash that names the data: SHA-256 over the hashes of the two tables after ingest."""
+    return hashlib.sha256(f"{sha256_file(interactions)}\n{sha256_file(items)}\n".encode()).hexdigest()
+
+
+def first_unread_day(interactions: pl.DataFrame, as_of: str | None) -> str:
+    """Return the date from which on nothing was read: `as_of`, else the day after the newest event; "" without time."""
+    newest = interactions["timestamp"].max() if interactions.height else None
+    if as_of is not None or not isinstance(newest, int):
+        return as_of or ""
+    return (dt.datetime.fromtimestamp(newest, dt.UTC).date() + dt.timedelta(days=1)).isoformat()

@@ -1,0 +1,82 @@
+"""What a pipeline run left in its workspace, put together for MLflow: origin of the package, params, metrics, files."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rporec.config import Params
+from rporec.files import read_json, sha256_file
+from rporec.release import layout, lookup, summary
+from rporec.release.record import RunRecord
+from rporec.release.verdict import BoundVerdict
+
+log = logging.getLogger(__name__)
+_OWN_FILES = ("params.yaml", "dvc.lock", "reports/gates.json", "outputs/evaluate/report.html")
+
+
+def origin(root: Path, git_commit: str) -> dict[str, str]:
+    """Return where the package in `root` comes from, as tags: commit, hash of dvc.lock, hash and date of the data."""
+    stated = read_json(root / summary.PACKAGE / layout.LINEAGE)
+    lock = root / "dvc.lock"
+    return {
+        "git_commit": git_commit,
+        "dvc_lock_hash": sha256_file(lock) if lock.is_file() else "",
+        **{name: str(stated[name]) for name in ("data_hash", "as_of", "ships")},
+    }
+
+
+def run_record(root: Path, params: Params, judged: BoundVerdict, git_commit: str) -> RunRecord:
+    """Return everything that MLflow keeps of the run in `root`; the package itself only when it passed."""
+    stages = list(yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
+    sections = params.model_dump(mode="json", by_alias=True)
+    metrics, files = collect(root, stages, sections)
+    identity = f"{judged.package_hash} {judged.digest} {git_commit}"
+    return RunRecord(
+        experiment=lookup.model_name(params.run.profile),
+        key=hashlib.sha256(identity.encode()).hexdigest(),
+        tags={**origin(root, git_commit), "package_hash": judged.package_hash, "verdict": judged.word},
+        params=sections,
+        metrics={**metrics, **_ranker_metrics(root)},
+        files={**files, "run": [root / name for name in _OWN_FILES if (root / name).is_file()]},
+        package=root / summary.PACKAGE if judged.passed else None,
+    )
+
+
+def collect(
+    root: Path, stages: Sequence[str], params: Mapping[str, Any]
+) -> tuple[dict[str, float], dict[str, list[Path]]]:
+    """Read the records of the stages below `root`: metrics by name, and artefact files by stage.
+
+    A record whose params are not the present ones is of an earlier run (DVC fetched the outputs from its cache): its
+    metrics are left out, its files are those of today.
+    """
+    metrics: dict[str, float] = {}
+    files: dict[str, list[Path]] = {}
+    for stage in stages:
+        path = root / "records" / f"{stage}.json"
+        if not path.is_file():
+            log.info("recorder: stage %s left no record here (its outputs came from the cache)", stage)
+            continue
+        record = read_json(path)
+        files[stage] = [root / file for file in record["files"] if (root / file).is_file()]
+        if record["params"] != params[stage]:
+            continue
+        metrics |= {f"{stage}.{name}": float(value) for name, value in record["metrics"].items() if value is not None}
+        metrics |= {f"{stage}.{name}": float(record[name]) for name in ("seconds", "peak_mb")}
+    return metrics, files
+
+
+def _ranker_metrics(root: Path) -> dict[str, float]:
+    rankers = read_json(root / "outputs" / "evaluate" / "metrics.json")["rankers"]
+    return {
+        f"{ranker}.{name}": float(value)
+        for ranker, figures in rankers.items()
+        for name, value in figures.items()
+        if value is not None
+    }

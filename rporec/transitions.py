@@ -1,0 +1,117 @@
+"""Transition counts: which item followed which, weighted by how far back it stood.
+
+A history item at distance d before the target (1 = just before) counts decay^(d-1). Rows of one basket share their
+history, so no line is evidence for another of its basket. Not a ranker: `rporec.baselines.markov` breaks the ties.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+from safetensors.numpy import load_file, save_file
+
+from rporec.files import atomic_file
+
+History = Sequence[int] | np.ndarray
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """Counts of item pairs and of targets.
+
+    Args:
+        counts: [N, N] sparse float32; row = item of the history, column = target.
+        popularity: [N] float32, how often an item was a target.
+        decay: weight of one step further back, in (0, 1].
+    """
+
+    counts: sp.csr_matrix
+    popularity: np.ndarray
+    decay: float
+
+    @staticmethod
+    def fit(
+        histories: Sequence[History], targets: Sequence[int] | np.ndarray, n_items: int, decay: float
+    ) -> Transitions:
+        """Count over rows.
+
+        Args:
+            histories: one a row, item indices, oldest first; may be empty.
+            targets: [n] item index a row.
+            n_items: N.
+            decay: in (0, 1].
+        """
+        targets = np.asarray(targets, dtype=np.int64)
+        seen = weigh(histories, n_items, decay)  # [n, N]
+        hit = sp.csr_matrix(
+            (np.ones(len(targets), np.float32), (np.arange(len(targets)), targets)), shape=(len(targets), n_items)
+        )
+        counts = (seen.T @ hit).tocsr().astype(np.float32)
+        counts.sort_indices()
+        popularity = np.bincount(targets, minlength=n_items).astype(np.float32)
+        return Transitions(counts, popularity, decay)
+
+    @property
+    def n_items(self) -> int:
+        """Number of items, N."""
+        return int(self.counts.shape[0])
+
+    def scores(self, histories: Sequence[History]) -> np.ndarray:
+        """Return decayed counts of what followed the items of each history, [B, N] float32, at least 0."""
+        found = weigh(histories, self.n_items, self.decay) @ self.counts
+        return np.asarray(found.toarray(), dtype=np.float32)
+
+    def followers(self, item: int, k: int) -> list[tuple[int, float]]:
+        """Return the k items that followed `item` most (index, decayed count), most first, ties by index."""
+        row = self.counts[[item]]
+        best = sorted(zip(row.indices.tolist(), row.data.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0]))
+        return [(int(index), float(count)) for index, count in best[:k]]
+
+    def log_probabilities(self, histories: Sequence[History], prior: float) -> np.ndarray:
+        """Return log P(next | history) with `prior` pseudo-counts spread by popularity, [B, N] float32, finite.
+
+        An item that never was a target keeps one count; a history without evidence gives the popularity.
+        """
+        base = (self.popularity + 1) / (self.popularity.sum() + self.n_items)  # [N]
+        counts = self.scores(histories)
+        total = counts.sum(axis=1, keepdims=True)
+        counts += prior * base
+        counts /= total + prior
+        log_p: np.ndarray = np.log(counts, out=counts)
+        return log_p
+
+    def save(self, path: Path) -> None:
+        """Write one safetensors file."""
+        tensors = {
+            "data": self.counts.data,
+            "indices": self.counts.indices.astype(np.int64),
+            "indptr": self.counts.indptr.astype(np.int64),
+            "popularity": self.popularity,
+            "decay": np.array([self.decay], dtype=np.float64),
+        }
+        with atomic_file(path) as temporary:
+            save_file(tensors, temporary)
+
+    @staticmethod
+    def load(path: Path) -> Transitions:
+        """Read what `save` wrote."""
+        stored = load_file(path)
+        n_items = len(stored["popularity"])
+        counts = sp.csr_matrix((stored["data"], stored["indices"], stored["indptr"]), shape=(n_items, n_items))
+        return Transitions(counts, stored["popularity"], float(stored["decay"][0]))
+
+
+def weigh(histories: Sequence[History], n_items: int, decay: float) -> sp.csr_matrix:
+    """Return [B, N] sparse float32: the newest item weighs 1, each step back a factor `decay`; repeats add up."""
+    lengths = np.fromiter((len(h) for h in histories), dtype=np.int64, count=len(histories))
+    if not lengths.sum():
+        return sp.csr_matrix((len(histories), n_items), dtype=np.float32)
+    items = np.concatenate([np.asarray(h, dtype=np.int64) for h in histories])
+    back = np.concatenate([np.arange(length - 1, -1, -1) for length in lengths])
+    rows = np.repeat(np.arange(len(histories)), lengths)
+    weights = np.power(decay, back).astype(np.float32)
+    return sp.csr_matrix((weights, (rows, items)), shape=(len(histories), n_items))

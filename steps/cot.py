@@ -1,0 +1,75 @@
+"""Stage cot: the backbone writes reasoning for the rows whose reasoning is read; it never sees their targets."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from rporec import tables
+from rporec.backbone.generate import Sampling
+from rporec.backbone.source import load_writer
+from rporec.backbone.write import Writing, Written, groups_of, write_completions
+from rporec.catalogue import Catalogue
+from rporec.files import write_json
+from steps.stage import Outcome, Stage, run_stage
+
+SLICES = ("reason", "valid", "test")
+
+
+def cot(stage: Stage) -> Outcome:
+    """Write the completions of slices reason, valid and test, and a summary."""
+    params, backbone, run = stage.params.cot, stage.params.backbone, stage.params.run
+    catalogue = Catalogue.from_table(tables.read(stage.inputs("ingest/items.parquet"), tables.ITEMS))
+    files = [stage.inputs(f"sequence/{name}.parquet") for name in ("train", "valid", "test")]
+    # `groups_of` leaves the targets behind: a completion must come from the history alone.
+    groups = pl.concat([groups_of(tables.read(file, tables.ROWS)) for file in files]).sort("group")
+    writing = Writing(
+        sampling=Sampling(
+            num_samples=params.samples,
+            temperature=params.temperature,
+            max_new_tokens=backbone.max_completion_tokens,
+            batch_size=params.batch_size * params.samples,
+            seed=run.seed,
+        ),
+        prompt_items=backbone.prompt_items,
+        max_prompt_tokens=backbone.max_prompt_tokens,
+        shard_groups=params.shard_groups,
+    )
+    # bfloat16 is for fine-tuning the embedded backbone; a pretrained one keeps its number format.
+    dtype = backbone.dtype if backbone.source == "pretrained" else "float32"
+    writer = load_writer(stage.inputs("backbone/model"), dtype)
+    written = write_completions(writer, groups.filter(pl.col("slice").is_in(SLICES)), catalogue, writing, stage.work)
+    tables.write(written.completions, stage.new / "completions.parquet", tables.COMPLETIONS)
+    summary = _summary(written)
+    write_json(stage.new / "cot.json", summary)
+    return Outcome(
+        closing=f"{summary['completions']:.0f} completions for {summary['groups']:.0f} groups, "
+        f"{summary['well_formed']:.1%} well formed, {summary['grounded']:.1%} grounded",
+        metrics=summary,
+        files=("cot.json",),
+    )
+
+
+def _summary(written: Written) -> dict[str, float]:
+    table = written.completions
+    well_formed = table.filter("well_formed")
+    return {
+        "groups": table["group"].n_unique(),
+        "completions": table.height,
+        **{f"completions_{name}": table.filter(slice=name).height for name in SLICES},
+        "well_formed": _mean(table["well_formed"]),
+        "grounded": _mean(well_formed["grounded"]),
+        "fully_grounded": _mean(well_formed["grounded"] == 1.0),
+        "thought_characters": _mean(well_formed["thought"].str.len_chars()),
+        "answer_characters": _mean(well_formed["answer"].str.len_chars()),
+        "distinct_answers": well_formed["answer"].n_unique(),
+        "prompts_shortened": written.shortened,
+        "items_dropped": written.dropped,
+    }
+
+
+def _mean(values: pl.Series) -> float:
+    return float(values.cast(pl.Float64).to_numpy().mean()) if len(values) else 0.0
+
+
+if __name__ == "__main__":
+    run_stage("cot", cot)

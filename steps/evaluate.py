@@ -1,0 +1,81 @@
+"""Stage evaluate: every ranker on the test rows, opened once; metrics, comparisons, slices, samples, report."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from rporec import tables
+from rporec.baselines.fit import fit_all
+from rporec.catalogue import Catalogue
+from rporec.evaluation import frames, samples, scoring
+from rporec.evaluation.report import ReportData, render
+from rporec.evaluation.results import RANKERS, Inputs, hit_curves, results
+from rporec.evaluation.slices import label_rows
+from rporec.files import read_json, write_json, write_text
+from rporec.rechead.model import Rechead
+from steps.stage import Outcome, Stage, run_stage
+
+SAMPLES = 6  # reasoning samples a kind
+
+
+def evaluate(stage: Stage) -> Outcome:
+    """Rank the test rows by the shipped model, its variants and the baselines, and write down how they compare."""
+    train, valid, rows = (read(stage, f"sequence/{part}.parquet", tables.ROWS) for part in ("train", "valid", "test"))
+    catalogue = Catalogue.from_table(read(stage, "ingest/items.parquet", tables.ITEMS))
+    test, known = scoring.TestSet.from_rows(rows), pl.concat([train, valid])
+    before, shipped = completions(stage)
+    head = Rechead.load(stage.inputs("rechead/final"))
+    own = scoring.reasoning_of(shipped, test.groups)
+    variants: dict[str, scoring.Reasoning | None] = {
+        "rporec": own,
+        "stage1": scoring.reasoning_of(before, test.groups),
+        "reasoning_removed": None,
+        "shuffled_reasoning": scoring.shuffle_reasoning(own, test.users, stage.params.run.seed),
+    }
+    ranks, confidence = scoring.rank_rechead(head, test, variants)
+    for name, ranker in fit_all(train, valid, catalogue, stage.params, stage.work).items():
+        ranks[name] = scoring.rank_baseline(ranker, test, name, catalogue.n)
+    frame = frames.ranks_frame(label_rows(rows, known), ranks)
+    oracle = frames.oracle_rows(rows, catalogue.item_ids, read(stage, "ingest/oracle.parquet", tables.ORACLE))
+    found = Inputs(frame, confidence[test.group_pos], shipped, oracle, catalogue.n)
+    metrics = results(found, stage.params.evaluate, stage.params.run.seed)
+    told = samples.tell(frame, test, shipped, samples.Models(catalogue, head), SAMPLES)
+    write(stage, frame, metrics, told)
+    reached = metrics["rankers"]["rporec"]["ndcg@10"]
+    closing = (
+        f"{rows.height} rows by {len(RANKERS)} rankers, NDCG@10 {'unknown' if reached is None else f'{reached:.4f}'}"
+    )
+    flat = {f"{ranker}_{key}": value for ranker, means in metrics["rankers"].items() for key, value in means.items()}
+    numbers = {key: float(value) for key, value in flat.items() if value is not None}
+    return Outcome(closing, numbers, ("metrics.json", "samples.json", "report.html"))
+
+
+def read(stage: Stage, path: str, table: tables.Table) -> pl.DataFrame:
+    """Read a table of an earlier stage."""
+    return tables.read(stage.inputs(path), table)
+
+
+def completions(stage: Stage) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the test completions of the backbone, and of the writer that ships (which may be the backbone itself)."""
+    before, after = (
+        read(stage, f"{name}/completions.parquet", tables.COMPLETIONS).filter(pl.col("slice") == "test")
+        for name in ("cot", "align")
+    )
+    return before, after if read_json(stage.inputs("align/align.json"))["ships"] == "policy" else before
+
+
+def write(stage: Stage, frame: pl.DataFrame, metrics: samples.Json, told: dict[str, list[samples.Json]]) -> None:
+    """Write the stage's files."""
+    (stage.new / "curves").mkdir()
+    tables.write(frame, stage.new / "ranks.parquet", tables.ranks_table(list(RANKERS)))
+    write_json(stage.new / "metrics.json", metrics)
+    write_json(stage.new / "samples.json", told)
+    hit_curves(frame).write_csv(stage.new / "curves" / "hit_rate.csv")
+    bins = pl.DataFrame(metrics["calibration"]["bins"], schema=scoring.RELIABILITY)
+    bins.write_csv(stage.new / "reliability.csv")
+    curves = frames.training_curves(stage.root / "outputs")
+    write_text(stage.new / "report.html", render(ReportData("RPORec: evaluation", metrics, told, curves)))
+
+
+if __name__ == "__main__":
+    run_stage("evaluate", evaluate)

@@ -1,0 +1,76 @@
+"""Stage package: everything that serves, as one folder whose manifest names every byte."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rporec import tables
+from rporec.config import Params
+from rporec.files import read_json
+from rporec.release import build
+from rporec.release.layout import Settings
+from steps.stage import Outcome, Stage, run_stage
+
+SHIPPED = {"policy": "align/policy", "backbone": "backbone/model"}
+SECTIONS = ("ingest", "sequence", "backbone", "cot", "rechead", "align", "evaluate", "package", "serve")
+RUN_KEYS = {"profile", "seed", "threads"}
+NOT_SHAPING = {"serve": {"port"}}
+
+
+def package(stage: Stage) -> Outcome:
+    """Build the package from the shipped writer, the final Rechead, the catalogue and the evaluation."""
+    params = stage.params
+    ships = str(read_json(stage.inputs("align/align.json"))["ships"])
+    interactions, items = stage.inputs("ingest/interactions.parquet"), stage.inputs("ingest/items.parquet")
+    events = tables.read(interactions, tables.INTERACTIONS)
+    parts = build.Parts(
+        rechead=stage.inputs("rechead/final"),
+        writer=stage.inputs(SHIPPED[ships]),
+        items=items,
+        rows=(stage.inputs("sequence/train.parquet"), stage.inputs("sequence/valid.parquet")),
+        metrics=stage.inputs("evaluate/metrics.json"),
+        samples=stage.inputs("evaluate/samples.json"),
+        lineage={
+            "profile": params.run.profile,
+            "data_hash": build.data_hash(interactions, items),
+            "as_of": build.first_unread_day(events, params.ingest.as_of),
+            "ships": ships,
+        },
+        params=shaping_params(params),
+        settings=settings(params),
+    )
+    manifest = build.build(parts, stage.new)
+    size_mb = sum(entry.size for entry in manifest.files) / 1e6
+    return Outcome(
+        f"{len(manifest.files)} files, {size_mb:.1f} MB, ships the {ships}, hash {manifest.package_hash[:12]}",
+        {"size_mb": size_mb, "files": float(len(manifest.files))},
+        ("card.md", "manifest.json", "lineage.json"),
+    )
+
+
+def shaping_params(params: Params) -> dict[str, Any]:
+    """Return the sections that shape the package, in JSON's types; the stage depends on exactly these."""
+    shaping = {
+        name: params.section(name).model_dump(mode="json", exclude=NOT_SHAPING.get(name, set())) for name in SECTIONS
+    }
+    return {**shaping, "run": params.run.model_dump(mode="json", include=RUN_KEYS)}
+
+
+def settings(params: Params) -> Settings:
+    """Return what serving must know of the params."""
+    serve = params.serve
+    return Settings(
+        history_length=params.sequence.history_length,
+        prompt_items=params.backbone.prompt_items,
+        max_prompt_tokens=params.backbone.max_prompt_tokens,
+        max_reasoning_tokens=serve.max_reasoning_tokens,
+        writer_dtype=params.backbone.dtype,
+        threads=serve.threads,
+        default_k=serve.default_k,
+        max_k=serve.max_k,
+        max_history=serve.max_history,
+    )
+
+
+if __name__ == "__main__":
+    run_stage("package", package, uses_torch=False)

@@ -1,0 +1,84 @@
+"""Promote: send the run to MLflow, make a passing package the champion, load it back and ask it.
+
+No DVC stage: it acts on the world. A failing verdict is a result (exit 0); with `--must` it is a refusal (exit 1).
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import logging
+import os
+import resource
+import subprocess
+import time
+from pathlib import Path
+
+from rporec import config, tables
+from rporec.errors import InputError
+from rporec.files import write_json, write_text
+from rporec.release import lookup, record, summary
+from rporec.release.registry import Place
+from rporec.release.settle import Settled, settle
+from steps.stage import guarded, home_folder
+
+log = logging.getLogger("rporec")
+
+
+def promote(root: Path, *, must: bool) -> Settled:
+    """Record the run below `root`, promote its package when its verdict passed, and tell the outcome in one line.
+
+    Raises:
+        InputError: the promotion was refused (a failing verdict only with `must`), or MLflow stayed away too long.
+    """
+    started = time.monotonic()
+    params, home = config.load(root / "params.yaml"), home_folder(root)
+    place = Place(os.environ.get("MLFLOW_TRACKING_URI") or lookup.default_uri(home), home)
+    commit, who = git_commit(root), getpass.getuser()
+    done = record.patiently(lambda: settle(root, place, params, commit, who), params.promote.outage_seconds, place.uri)
+    write_json(root / summary.PROMOTION, done.note())
+    if done.version is not None:
+        ask(root, place, params)
+    seconds = time.monotonic() - started
+    leave_record(root, params, done, seconds)
+    if must and done.verdict == "fail":
+        raise InputError(done.told, file=root / summary.GATES, rule="every gate passes", cure="improve it, run again")
+    log.info("promote: %s (%.1f s)", done.told, seconds)
+    return done
+
+
+def ask(root: Path, place: Place, params: config.Params) -> None:
+    """Write the champion's answer for one test user to reports/recommendation.txt."""
+    from rporec.release import showcase
+
+    rows = tables.read(root / "outputs/sequence/test.parquet", tables.ROWS)
+    model = lookup.model_name(params.run.profile)
+    text = showcase.ask(place, model, rows, params.promote.show_items, params.serve.threads)
+    if text is not None:
+        write_text(root / "reports/recommendation.txt", text)
+
+
+def leave_record(root: Path, params: config.Params, done: Settled, seconds: float) -> None:
+    """Leave the record of this act for the table of the run."""
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    about = {"stage": "promote", "params": params.promote.model_dump(mode="json"), "metrics": {}, "files": []}
+    timing = {"closing": done.told, "seconds": round(seconds, 2), "peak_mb": round(peak_mb, 1)}
+    write_json(root / "records/promote.json", {**about, **timing})
+
+
+def git_commit(root: Path) -> str:
+    """Return the commit of the code in `root`, "" outside a repository."""
+    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
+    return found.stdout.strip() if found.returncode == 0 else ""
+
+
+def main() -> None:
+    """Promote in the current folder."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--must", action="store_true", help="exit 1 when the verdict is fail")
+    must = bool(parser.parse_args().must)
+    guarded(lambda: promote(Path.cwd(), must=must))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""Truth tables of the reward's terms, worked by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from rporec.align import rewards
+from rporec.errors import InputError
+
+PUBLISHED = (0.1, 0.1, 0.5, 0.1, 0.1, 0.1)
+
+
+def terms(**changes: float) -> rewards.Terms:
+    values = dict.fromkeys(("well_formed", "valid", *rewards.TERMS), 1.0)
+    return rewards.Terms(**{**values, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "reward"),
+    [
+        ({}, 1.0),
+        ({"well_formed": 0.0}, 0.0),
+        ({"valid": 0.0}, 0.0),
+        ({"valid": 0.5}, 0.5),
+        ({"rank": 0.0}, 0.5),
+        ({"rank": 0.5, "similar": 0.0}, 0.65),
+        ({"outside": 0.0, "entropy": 0.0}, 0.8),
+    ],
+)
+def test_mix(changes, reward):
+    assert rewards.mix(terms(**changes), PUBLISHED) == pytest.approx(reward)
+
+
+@pytest.mark.parametrize(("characters", "value"), [(0, 1.0), (25, 0.75), (100, 0.0), (1000, 0.0)])
+def test_outside(characters, value):
+    assert rewards.outside(characters, 100) == pytest.approx(value)
+
+
+def test_ndcg_gain_is_ndcg_at_k():
+    gains = rewards.rank_gains("ndcg", 100, 10)
+    assert gains[0] == 1.0
+    assert gains[1] == pytest.approx(1 / math.log2(3))
+    assert gains[9] == pytest.approx(1 / math.log2(11))
+    assert gains[10] == 0.0
+
+
+def test_reciprocal_log_gain_runs_from_one_to_zero():
+    gains = rewards.rank_gains("reciprocal_log", 3, 10)
+    last = 0.5  # 1 / log2(4)
+    assert gains == pytest.approx([1.0, (1 / math.log2(3) - last) / last, 0.0])
+
+
+@pytest.mark.parametrize("kind", ["ndcg", "reciprocal_log"])
+def test_a_random_ranker_earns_about_nothing(kind):
+    assert rewards.rank_gains(kind, 4000, 10).mean() < 0.02
+
+
+def test_an_unknown_rank_reward_is_refused():
+    with pytest.raises(InputError, match="rank_reward"):
+        rewards.rank_gains("hits", 10, 10)
+
+
+def test_rank_is_the_mean_over_ties_and_a_tie_never_helps():
+    gains = rewards.rank_gains("ndcg", 50, 10)
+    assert rewards.rank(gains, 0, 0) == 1.0
+    assert rewards.rank(gains, 0, 1) == pytest.approx((1 + 1 / math.log2(3)) / 2)
+    assert rewards.rank(gains, 9, 1) == pytest.approx(1 / math.log2(11) / 2)
+    assert rewards.rank(gains, 49, 0) == 0.0
+    for above in range(5):
+        assert rewards.rank(gains, above, 3) < rewards.rank(gains, above, 0)
+
+
+@pytest.mark.parametrize(
+    ("p", "value"), [(1.0, 1.0), (0.1, 0.5), (0.01, 0.0), (1e-9, 0.0)], ids=["sure", "tenth", "uniform", "less"]
+)
+def test_log_probability(p, value):
+    assert rewards.log_probability(math.log(p), 100) == pytest.approx(value, abs=1e-9)
+
+
+def test_log_probability_of_zero_is_zero():
+    assert rewards.log_probability(-math.inf, 100) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("thought", "value"),
+    [
+        ("a b c d e f g h", 1.0),  # as long as the reference
+        ("a b c d", 1.0),  # half as long
+        ("a b", 0.5),
+        ("a", 0.25),
+        ("", 0.0),
+        ("a b c d e f g h i j k l", 0.5),  # half as long again
+        (" ".join(map(str, range(16))), 0.0),  # twice as long
+        ("a a a a a a a a", 0.25),  # repeats earn what one word earns
+    ],
+)
+def test_concise(thought, value):
+    assert rewards.concise(thought, "r1 r2 r3 r4 r5 r6 r7 r8") == pytest.approx(value)
+
+
+def test_concise_without_a_reference_is_bounded():
+    assert 0.0 <= rewards.concise("some thought", "") <= 1.0
+
+
+def test_similar_is_a_clipped_cosine():
+    x, y = np.array([1.0, 0.0]), np.array([0.6, 0.8])
+    assert rewards.similar(x, x) == 1.0
+    assert rewards.similar(x, y) == pytest.approx(0.6)
+    assert rewards.similar(x, -x) == 0.0
+    assert rewards.similar(x, np.zeros(2)) == 0.0
+
+
+def test_entropy():
+    # top 20 % of five values is the largest, 4; mean of all is 1.2; V = e^4
+    assert rewards.entropy([0.0, 1.0, 4.0, 1.0, 0.0], round(math.exp(4))) == pytest.approx(2.8 / 4, abs=1e-2)
+    assert rewards.entropy([2.0] * 7, 100) == 0.0
+    assert rewards.entropy([3.0], 100) == 0.0
+    assert rewards.entropy([], 100) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [("red lamp", 1.0), ("red chair", 0.5), ("gold chair", 0.0), ("", 0.0), ("lamp lamp lamp", 1.0)],
+)
+def test_valid(answer, value):
+    assert rewards.valid(answer, "red lamp") == pytest.approx(value)

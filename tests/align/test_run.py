@@ -1,0 +1,185 @@
+"""A run of alignment: it learns, moves what it should, leaves the rest, and survives kills."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from rporec.align.checkpoints import mark_whole, newest_whole
+from rporec.align.run import clear_checkpoints
+from rporec.align.trainer import Policy, grpo_config, padded, prompt_order
+from rporec.align.watch import COLUMNS, Journal, best_step, has_stalled
+from rporec.errors import InputError
+from rporec.files import sha256_path
+from tests.align import runs, world
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("backbone")
+    torch.set_num_threads(1)
+    world.write_backbone(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(backbone, tmp_path_factory):
+    return runs.run(backbone, tmp_path_factory.mktemp("undisturbed"), runs.small())
+
+
+def test_a_planted_reward_is_learned(backbone, tmp_path):
+    params = runs.small(steps=16, eval_every=16, checkpoint_every=16, learning_rate=0.004, prompts_per_step=8)
+    before = sha256_path(backbone)
+    head = world.PlantedHead()
+    head.gain.requires_grad_(True)
+    rows = runs.run(backbone, tmp_path, params, head).rows
+    assert [row["step"] for row in rows] == list(range(17))
+    first, last = (sum(row["rank"] for row in part) / 4 for part in (rows[1:5], rows[-4:]))
+    assert last > first + 0.15
+    assert head.gain.grad is None
+    assert head.gain.item() == 4.0, "the head is frozen"
+    assert sha256_path(backbone) == before
+
+
+def test_every_weight_of_the_policy_moves(backbone, undisturbed):
+    old, new = (load_file(folder / "model.safetensors") for folder in (backbone, undisturbed.folder))
+    assert old.keys() == new.keys()
+    assert [name for name in old if torch.equal(old[name], new[name])] == []
+
+
+def test_curves_and_rollouts_are_complete(undisturbed):
+    trained = undisturbed.rows[1:]
+    for row in undisturbed.rows:
+        assert set(row) == set(COLUMNS)
+    for name in ("reward", "kl", "policy_entropy", "length", "well_formed", "zero_variance", "rank", "loss"):
+        assert all(row[name] is not None for row in trained), name
+    assert trained[0]["kl"] == pytest.approx(0.0, abs=1e-5)
+    assert trained[-1]["kl"] > 0
+    assert [row["step"] for row in undisturbed.rows if row["heldout_ndcg@10"] is not None] == [0, 2, 4, 6]
+    assert {r["step"] for r in undisturbed.rollouts} == set(range(1, 7))
+    group = [r["advantage"] for r in undisturbed.rollouts[:4]]
+    assert sum(group) == pytest.approx(0.0, abs=1e-3)
+
+
+def test_what_is_kept_holds_no_pickle(undisturbed):
+    assert {file.suffix for file in undisturbed.folder.iterdir()} == {".json", ".safetensors"}
+
+
+@pytest.mark.parametrize("step", [1, 3])
+def test_a_killed_run_ends_with_the_same_bytes(backbone, undisturbed, tmp_path, step):
+    root = Path(__file__).parents[2]
+    command = [sys.executable, "-m", "tests.align.runs", str(backbone), str(tmp_path)]
+    process = subprocess.Popen(command, cwd=root, stderr=subprocess.DEVNULL)
+    reached = tmp_path / "journal" / f"{step:06d}.json"
+    deadline = time.monotonic() + 200
+    while not reached.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the run was over before it was killed"
+    resumed = runs.run(backbone, tmp_path, runs.small())
+    assert resumed.rows == undisturbed.rows
+    assert resumed.rollouts == undisturbed.rollouts
+    assert sha256_path(resumed.folder) == sha256_path(undisturbed.folder)
+
+
+def test_a_finished_run_is_not_run_again(backbone, undisturbed, monkeypatch):
+    monkeypatch.setattr(Policy, "train", lambda *_, **__: pytest.fail("trained again"))
+    work = undisturbed.folder.parent
+    again = runs.run(backbone, work, runs.small())
+    assert again == undisturbed
+
+
+def test_a_half_written_checkpoint_is_ignored(tmp_path):
+    for step in (2, 4, 10):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "model.safetensors").write_bytes(b"0" * step)
+    mark_whole(tmp_path / "checkpoint-2")
+    mark_whole(tmp_path / "checkpoint-4")
+    assert newest_whole(tmp_path) == (4, tmp_path / "checkpoint-4"), "10 has no marker"
+    (tmp_path / "checkpoint-4" / "model.safetensors").write_bytes(b"0")
+    assert newest_whole(tmp_path) == (2, tmp_path / "checkpoint-2")
+    shutil.rmtree(tmp_path / "checkpoint-2")
+    assert newest_whole(tmp_path) is None
+
+
+def test_checkpoints_go_and_the_policy_stays(tmp_path, backbone):
+    setup = world.setup(backbone, tmp_path)
+    (tmp_path / "checkpoints" / "checkpoint-2").mkdir(parents=True)
+    (tmp_path / "best").mkdir()
+    clear_checkpoints(setup)
+    assert [p.name for p in tmp_path.iterdir()] == ["best"]
+
+
+def test_a_writer_that_is_never_well_formed_stops_the_run(tmp_path):
+    world.write_backbone(tmp_path / "backbone", steps=0)
+    with pytest.raises(InputError, match="well formed") as error:
+        runs.run(tmp_path / "backbone", tmp_path / "work", runs.small())
+    assert "backbone.epochs" in error.value.cure
+
+
+def rows(*heldout):
+    return [{"step": float(i), "heldout_ndcg@10": value} for i, value in enumerate(heldout)]
+
+
+@pytest.mark.parametrize(
+    ("heldout", "best", "stalled"),
+    [
+        ((0.9,), None, False),  # step 0 is the backbone
+        ((0.9, 0.1), 1, False),
+        ((0.0, 0.3, None, 0.2), 1, False),
+        ((0.0, 0.3, 0.2, 0.3), 1, True),  # the earliest of equals
+        ((0.0, 0.3, 0.2, 0.4), 3, False),
+        ((0.0, None, None), None, False),
+    ],
+)
+def test_best_step_and_stall(heldout, best, stalled):
+    assert best_step(rows(*heldout)) == best
+    assert has_stalled(rows(*heldout), patience=2) is stalled
+
+
+def test_a_run_that_stalls_stops(backbone, tmp_path):
+    # a rate so small that held-out completions never change
+    params = runs.small(learning_rate=1e-9, eval_every=1, patience=2)
+    trained = runs.run(backbone, tmp_path, params)
+    assert trained.stalled
+    assert (trained.best, trained.rows[-1]["step"]) == (1, 3)
+    assert runs.run(backbone, tmp_path, params) == trained
+
+
+def test_journal_forgets_steps_that_are_done_again(tmp_path):
+    journal = Journal(tmp_path)
+    for step in range(4):
+        journal.write(step, {"step": step}, [{"step": step}])
+    journal.forget_after(1)
+    assert journal.rows() == [{"step": 0}, {"step": 1}]
+    assert journal.rollouts() == [{"step": 0}, {"step": 1}]
+
+
+def test_prompt_order_uses_every_prompt_before_any_again():
+    params = world.align_params(steps=5, prompts_per_step=4)
+    order = prompt_order(8, params, seed=1)
+    assert len(order) == 20
+    assert sorted(order[:8]) == sorted(order[8:16]) == list(range(8))
+    assert order[:8] != order[8:16]
+    assert prompt_order(8, params, seed=1) == order
+    assert prompt_order(8, params, seed=2) != order
+
+
+def test_the_traps_of_the_trainer_are_set(tmp_path):
+    args = grpo_config(world.align_params(), world.setup(tmp_path, tmp_path))
+    assert (args.use_cpu, args.bf16, args.top_k, args.gradient_checkpointing) == (True, False, 0, False)
+    assert not args.mask_truncated_completions
+    assert (args.per_device_train_batch_size, args.gradient_accumulation_steps) == (8, 2)
+
+
+def test_padded():
+    ids, mask, length = padded([[1], [2, 3]], [[4, 5], [6]], 0)
+    assert ids.tolist() == [[0, 1, 4, 5], [2, 3, 6, 0]]
+    assert mask.tolist() == [[0, 1, 1, 1], [1, 1, 1, 0]]
+    assert length == 2

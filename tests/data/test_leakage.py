@@ -1,0 +1,109 @@
+"""The leak audit: planted leaks stop and are named, honest repeats are counted."""
+
+import dataclasses
+
+import polars as pl
+import pytest
+
+from rporec.data import leakage, sequences
+from rporec.errors import InputError
+from tests.data import shop
+
+END = shop.START + 20 * shop.DAY
+TIMED = shop.timed_table(shop.steady())
+
+
+@pytest.fixture
+def found():
+    return sequences.build(TIMED, shop.items(), shop.sequence_params(), END)
+
+
+def audit_given(split, **changes):
+    table = shop.given_table(split)
+    return leakage.audit(
+        sequences.build(table, shop.items(), shop.sequence_params(**changes), None), table, shop.items()
+    )
+
+
+def test_an_honest_split_passes_and_is_counted(found):
+    result = leakage.audit(found, TIMED, shop.items())
+    assert result.checked["split_times"] == 8 * 19
+    assert result.checked["histories"] == 8 * 19
+    test = result.recurrences["test"]
+    assert test["rows"] == found.test.height
+    assert test["targets_never_in_train"] == 0
+    assert test["users_not_in_train"] == 0
+    assert test["history_and_target_in_train_share"] == 1.0  # everybody walks the same circle
+
+
+def test_never_seen_targets_and_users_are_counted():
+    result = audit_given(shop.SPLIT)
+    assert result.recurrences["valid"]["targets_never_in_train"] == 1  # i5
+    split = {**shop.SPLIT, "test": [("z", "01", 2), ("b", "23", 1)]}
+    test = audit_given(split).recurrences["test"]
+    assert test["users_not_in_train"] == 1
+    assert test["history_and_target_in_train"] == 1  # the same purchase by another user is no leak
+
+
+def test_a_training_row_at_the_split_time_stops(found):
+    late = found.train.with_columns(timestamp=pl.when(pl.col("row_id") == 3).then(found.valid_start).otherwise("timestamp"))
+    with pytest.raises(InputError, match="leak: 1 rows of train lie on the wrong side") as caught:
+        leakage.audit(dataclasses.replace(found, train=late), TIMED, shop.items())
+    assert "row 3: user" in caught.value.message()
+    assert "cure:" in caught.value.message()
+
+
+def test_a_history_that_is_not_strictly_before_stops(found):
+    target = found.test["target"][0]
+    peeking = found.test.with_columns(
+        history=pl.when(pl.col("row_id") == found.test["row_id"][0]).then(pl.lit([target], dtype=pl.List(pl.Int32))).otherwise("history")
+    )
+    rows = [row for row in shop.steady() if not (row[0] == found.test["user_id"][0] and row[1] == f"i{target}" and row[2] < 17)]
+    with pytest.raises(InputError, match="not strictly before"):
+        leakage.audit(dataclasses.replace(found, test=peeking), shop.timed_table(rows), shop.items())
+
+
+def test_an_event_in_train_and_test_stops(found):
+    twice = found.test.head(1).with_columns(row_id=pl.lit(10_000, dtype=pl.Int64), group=pl.lit(10_000, dtype=pl.Int64))
+    both = dataclasses.replace(found, valid_start=None, train=pl.concat([found.train, twice]))
+    with pytest.raises(InputError, match="events of test stand in train"):
+        leakage.audit(both, TIMED, shop.items())
+
+
+def test_a_group_over_two_slices_stops(found):
+    shared = found.valid.with_columns(group=pl.when(pl.col("row_id") == pl.col("row_id").min()).then(0).otherwise("group"))
+    with pytest.raises(InputError, match="share a group"):
+        leakage.audit(dataclasses.replace(found, valid=shared), TIMED, shop.items())
+
+
+@pytest.mark.parametrize(("part", "row"), [("test", ("d", "34", 2)), ("valid", ("c", "102", 5))])
+def test_an_identical_row_in_train_stops_and_is_named(part, row):
+    split = {**shop.SPLIT, "train": [*shop.SPLIT["train"], row]}
+    with pytest.raises(InputError, match=f"1 rows of {part} stand in train") as caught:
+        audit_given(split)
+    message = caught.value.message()
+    assert f"user {row[0]}" in message
+    assert f"target i{row[2]}" in message
+    assert "remove these rows from train" in message
+
+
+def test_identity_is_of_whole_histories_not_of_their_ends():
+    split = {**shop.SPLIT, "test": [("a", "4501", 2), ("d", "34", 2)]}  # train holds a: 01 -> 2
+    audit_given(split, history_length=2)
+
+
+def test_one_item_over_and_over_fills_the_window_by_right():
+    again = ("r", "5555", 5)
+    split = {**shop.SPLIT, "train": [*shop.SPLIT["train"], again], "test": [again, ("d", "34", 2)]}
+    audit_given(split)
+    shorter = ("r", "55", 5)  # here the place in the user's life is known: it is the same event
+    split = {**shop.SPLIT, "train": [*shop.SPLIT["train"], shorter, ("a", "0123", 4)], "test": [shorter, ("d", "34", 2)]}
+    with pytest.raises(InputError, match="stand in train"):
+        audit_given(split)
+
+
+def test_a_training_history_that_holds_a_test_event_stops():
+    split = {**shop.SPLIT, "train": [*shop.SPLIT["train"], ("d", "342", 5), ("a", "01234", 5)]}
+    with pytest.raises(InputError, match="events of test stand inside histories of train") as caught:
+        audit_given(split)
+    assert "user d" in caught.value.message()

@@ -1,0 +1,131 @@
+"""The market: seeded, the same on the days that two dates share, with a signal that its oracle bounds."""
+
+import datetime as dt
+
+import numpy as np
+import polars as pl
+import pytest
+
+from rporec import config
+from rporec.config import MarketParams
+from rporec.data.market import MarketSource, simulate
+from tests.project import REPO
+
+AS_OF = dt.date(2026, 1, 1)
+SMALL = {
+    "users": 300, "items": 80, "days": 60, "events_per_user": 8.0,
+    "text_signal": 1.0, "brand_loyalty": 1.0, "drift": 0.35,
+}  # fmt: skip
+
+
+def small(as_of=AS_OF, seed=7, **changes):
+    return simulate(MarketParams(**{**SMALL, **changes}), as_of, seed)
+
+
+@pytest.fixture(scope="module")
+def demo():
+    return simulate(config.load(REPO / "params.yaml").ingest.market, AS_OF, 7)
+
+
+def test_same_seed_same_market_other_seed_another():
+    one, two, other = small(), small(), small(seed=8)
+    assert one.interactions.equals(two.interactions)
+    assert one.items.equals(two.items)
+    assert one.oracle.equals(two.oracle)
+    assert not one.interactions.equals(other.interactions)
+
+
+def test_a_later_date_adds_days_and_changes_none():
+    earlier, later = small(), small(AS_OF + dt.timedelta(days=3))
+    end = int(dt.datetime(2026, 1, 1, tzinfo=dt.UTC).timestamp())
+    start = end - 57 * 86_400
+    shared = (pl.col("timestamp") >= start) & (pl.col("timestamp") < end)
+    assert earlier.interactions.filter(shared).equals(later.interactions.filter(shared))
+    assert later.interactions.filter(pl.col("timestamp") >= end).height > 50
+    both = earlier.items.join(later.items, on="item_id", suffix="_later")
+    assert both.filter(pl.col("title") != pl.col("title_later")).is_empty()
+
+
+def test_time_and_items_stay_inside_the_period():
+    market = small()
+    end = int(dt.datetime(2026, 1, 1, tzinfo=dt.UTC).timestamp())
+    assert market.interactions["timestamp"].min() >= end - 60 * 86_400
+    assert market.interactions["timestamp"].max() < end
+    assert market.interactions.join(market.items, on="item_id", how="anti").is_empty()
+    assert abs(market.items.height - 80) <= 2
+    assert abs(market.interactions.height - 2_400) < 400
+
+
+def test_texts_speak_of_items_only_with_text_signal():
+    own, shuffled, half = small(), small(text_signal=0.0), small(text_signal=0.5)
+    assert own.interactions.equals(shuffled.interactions)  # behaviour does not read texts
+    same = own.items["title"] == shuffled.items["title"]
+    assert same.mean() < 0.05
+    assert 0.3 < (own.items["title"] == half.items["title"]).mean() < 0.7
+    assert follows_category(own) > 3 * follows_category(shuffled)
+
+
+def follows_category(market):
+    """Share of purchases in the same category as the user's last one."""
+    rows = market.interactions.join(market.items, on="item_id").sort("user_id", "timestamp")
+    last = rows.with_columns(last=pl.col("category").shift(1).over("user_id")).drop_nulls("last")
+    return (last["category"] == last["last"]).mean()
+
+
+def test_oracle_has_one_row_an_event_and_lies_in_range():
+    market = small()
+    assert market.oracle.drop("ndcg").equals(market.interactions)
+    assert market.oracle["ndcg"].is_between(0, 1).all()
+    # With a brand loyalty of 0 people choose more evenly: even the best ranking finds less.
+    assert small(brand_loyalty=0.0).oracle["ndcg"].mean() < market.oracle["ndcg"].mean() - 0.03
+
+
+def test_demo_market_is_worth_learning(demo):
+    """At least 2,000 test users; popularity < transitions < oracle, each by a clear step."""
+    end = int(dt.datetime(2026, 1, 1, tzinfo=dt.UTC).timestamp()) - 14 * 86_400
+    index = {item: i for i, item in enumerate(demo.items["item_id"])}
+    rows = demo.interactions.sort("user_id", "timestamp").with_columns(
+        item=pl.col("item_id").replace_strict(index), last=pl.col("item_id").shift(1).over("user_id")
+    )
+    rows = rows.drop_nulls("last").with_columns(last=pl.col("last").replace_strict(index))
+    train, test = rows.filter(pl.col("timestamp") < end), rows.filter(pl.col("timestamp") >= end)
+    assert test["user_id"].n_unique() >= 2_000
+    assert 25_000 <= demo.interactions.height <= 31_000
+    popular = np.bincount(train["item"], minlength=len(index)).astype(float)
+    follows = np.zeros((len(index), len(index)))
+    np.add.at(follows, (train["last"].to_numpy(), train["item"].to_numpy()), 1)
+    target, last = test["item"].to_numpy(), test["last"].to_numpy()
+    by_popularity = ndcg(np.tile(popular, (len(target), 1)), target)
+    by_transitions = ndcg(follows[last] + 1e-6 * popular, target)
+    best = demo.oracle.filter(pl.col("timestamp") >= end)["ndcg"].mean()
+    assert by_transitions > 4 * by_popularity
+    assert best > 1.5 * by_transitions
+
+
+def ndcg(scores, target):
+    own = scores[np.arange(len(target)), target][:, None]
+    rank = (scores > own).sum(axis=1) + ((scores == own).sum(axis=1) - 1) / 2
+    return np.where(rank < 10, 1 / np.log2(rank + 2), 0).mean()
+
+
+def test_oracle_is_reached_in_expectation_by_the_truth():
+    """Items drawn by the true chances: nobody beats the oracle, and the popularity of a huge sample trails it."""
+    market = small(users=600)
+    index = {item: i for i, item in enumerate(market.items["item_id"])}
+    target = market.interactions["item_id"].replace_strict(index).to_numpy()
+    popular = np.bincount(target, minlength=len(index)).astype(float)  # knows even the future
+    assert ndcg(np.tile(popular, (len(target), 1)), target) < market.oracle["ndcg"].mean()
+
+
+def test_new_items_appear_and_sell(demo):
+    first = demo.interactions.group_by("item_id").agg(pl.col("timestamp").min())
+    end = int(dt.datetime(2026, 1, 1, tzinfo=dt.UTC).timestamp())
+    assert first.filter(pl.col("timestamp") > end - 28 * 86_400).height >= 15
+
+
+def test_the_smallest_market_stands():
+    market = small(users=2, items=10, days=10, events_per_user=3.0)
+    assert market.items.height >= 6
+    raw = MarketSource(MarketParams(**{**SMALL, "users": 20}), AS_OF, 1).read()
+    assert raw.timed
+    assert {"file", "row", "note", "split", "history"} <= set(raw.interactions.columns)

@@ -1,0 +1,130 @@
+"""Rows: histories strictly earlier, baskets whole and without order, one global split, slices old to new."""
+
+import polars as pl
+import pytest
+
+from rporec.data import sequences
+from rporec.errors import InputError
+from rporec.tables import ROWS, check
+from tests.data import shop
+
+END = shop.START + 20 * shop.DAY
+
+
+def built(rows, **changes):
+    return sequences.build(shop.timed_table(rows), shop.items(), shop.sequence_params(**changes), END)
+
+
+def everything(found):
+    return pl.concat(found.parts().values())
+
+
+def test_split_by_one_global_time_and_contract():
+    found = built(shop.steady())
+    for rows in found.parts().values():
+        check(rows, ROWS, "memory")
+    assert found.train["timestamp"].max() < found.valid_start == END - 6 * shop.DAY
+    assert found.valid["timestamp"].max() < found.test_start <= found.test["timestamp"].min()
+    assert found.firsts == 8  # one a user
+    assert everything(found).height == 8 * 20 - 8
+    assert everything(found)["row_id"].to_list() == list(range(8 * 19))
+
+
+def test_history_is_the_newest_strictly_earlier_purchases_oldest_first():
+    rows = everything(built([("a", f"i{k}", d) for d, k in ((0, 5), (1, 4), (2, 3), (3, 2), (4, 1), (5, 0))] + shop.steady()))
+    mine = rows.filter(pl.col("user_id") == "a").sort("timestamp")
+    assert mine["history"].to_list() == [[5], [5, 4], [5, 4, 3], [5, 4, 3, 2], [4, 3, 2, 1]]
+    assert mine["target"].to_list() == [4, 3, 2, 1, 0]
+
+
+BASKETS = [("a", "i0", 1), ("a", "i1", 2), ("a", "i2", 2), ("a", "i3", 2), ("a", "i4", 3), ("a", "i0", 3)]
+
+
+def test_a_basket_shares_history_and_group():
+    rows = everything(built(BASKETS + shop.steady())).filter(pl.col("user_id") == "a")
+    second = rows.filter(pl.col("timestamp") == shop.START + 2 * shop.DAY)
+    assert second["history"].to_list() == [[0]] * 3
+    assert second["group"].n_unique() == 1
+    assert sorted(second["target"]) == [1, 2, 3]
+    third = rows.filter(pl.col("timestamp") == shop.START + 3 * shop.DAY)
+    assert third["history"].n_unique() == 1
+    assert third["history"][0][0] == 0
+    assert sorted(third["history"][0]) == [0, 1, 2, 3]  # the repeat of i0 is a target, no evidence
+
+
+def test_order_inside_a_basket_and_in_files_has_no_effect():
+    one = everything(built(BASKETS + shop.steady()))
+    two = everything(built((BASKETS + shop.steady())[::-1]))
+    assert one.equals(two)
+
+
+def test_a_cut_basket_is_not_cut_by_item_id():
+    baskets = [(f"b{u}", f"i{k}", 1 + u / 50) for u in range(40) for k in range(6)]
+    later = [(f"b{u}", "i0", 4) for u in range(40)]
+    rows = everything(built(baskets + later + shop.steady(), history_length=3))
+    mine = rows.filter(pl.col("user_id").str.starts_with("b"))
+    kept = mine["history"].explode().value_counts()
+    assert kept.height == 6  # every item survives the cut somewhere
+    assert kept["count"].max() <= 3 * kept["count"].min()
+
+
+def test_repeats_off_keeps_first_purchases_only():
+    found = built(shop.steady(), repeats=False, valid_days=8, test_days=8)
+    rows = pl.concat([found.train]) if found.test.is_empty() else everything(found)
+    assert not rows["history"].list.contains(rows["target"]).any()
+    assert found.repeats_dropped == 8 * 20 - 8 * 6
+    given = {**shop.SPLIT, "train": [*shop.SPLIT["train"], ("c", "10", 1)]}
+    honoured = sequences.build(shop.given_table(given), shop.items(), shop.sequence_params(repeats=False), None)
+    assert honoured.repeats_dropped == 1
+
+
+def test_slices_old_to_new_with_groups_whole():
+    found = built(shop.steady(users=10))
+    order = found.train["slice"].to_list()
+    assert order == sorted(order, key=["fit", "reason", "align"].index)
+    n = found.train.height
+    assert abs(order.count("align") - 0.2 * n) <= 1
+    assert abs(order.count("reason") - 0.3 * n) <= 1
+
+
+def test_slices_never_cut_a_group():
+    train = pl.DataFrame({"group": [0, 0, 0, 1, 1, 1, 1, 2, 2, 3]})
+    named = sequences.slice_train(train, 0.3, 0.2)
+    assert named.group_by("group").agg(pl.col("slice").n_unique())["slice"].max() == 1
+    assert named["slice"].to_list() == ["fit"] * 3 + ["reason"] * 4 + ["align"] * 3
+    with pytest.raises(InputError, match="no train row is left"):
+        sequences.slice_train(pl.DataFrame({"group": [0, 0, 0]}), 0.3, 0.2)
+
+
+def test_given_split_is_honoured_in_its_order():
+    found = sequences.build(shop.given_table(shop.SPLIT), shop.items(), shop.sequence_params(history_length=2), None)
+    for rows in found.parts().values():
+        check(rows, ROWS, "memory")
+    assert found.train["target"].to_list() == [1, 3, 2, 0, 2, 4]
+    assert found.valid["history"].to_list() == [[1, 2], [0, 2]]  # the newest two
+    assert everything(found)["row_id"].to_list() == list(range(10))
+    assert everything(found)["group"].to_list() == list(range(10))
+    assert (found.valid_start, found.test_start) == (None, None)
+
+
+def test_given_rows_of_one_history_are_one_group_and_never_over_parts():
+    split = {**shop.SPLIT, "train": [("a", "0", 1), ("b", "2", 3), ("a", "0", 4), *shop.SPLIT["train"][2:]]}
+    split["test"] = [("a", "0", 5)]
+    found = sequences.build(shop.given_table(split), shop.items(), shop.sequence_params(), None)
+    mine = found.train.filter((pl.col("user_id") == "a") & (pl.col("history").list.len() == 1))
+    assert mine["target"].to_list() == [1, 4]
+    assert mine["group"].to_list() == [0, 0]
+    assert found.test["group"][0] not in found.train["group"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "changes", "words"),
+    [
+        ([row for row in shop.steady() if row[2] < 15], {}, "test"),
+        ([row for row in shop.steady() if row[2] >= 17], {}, "train"),
+        ([*((u, i, d) for u, i, d in shop.steady() if u == "u0" or d >= 13)], {"valid_days": 3}, "too few usable users"),
+    ],
+)
+def test_a_part_without_rows_is_refused(rows, changes, words):
+    with pytest.raises(InputError, match=words):
+        built(rows, **changes)

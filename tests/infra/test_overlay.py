@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from infra import overlay
+from rporec import config
+from rporec.errors import InputError
+from tests.project import ROOT
+
+
+def _merge(profile: str, settings: str = "", *, has_data: bool = False) -> config.Params:
+    return overlay.merge(ROOT, profile, settings, has_data=has_data)[1]
+
+
+def test_settings_are_nested_yaml_values() -> None:
+    got = overlay.parse_settings(
+        'align.steps=50 evaluate.cutoffs=[5,10] a.b.c=1e-6 x.y="two words" i.d=2026-01-01 n.o=null'
+    )
+    assert got == {
+        "align": {"steps": 50}, "evaluate": {"cutoffs": [5, 10]}, "a": {"b": {"c": 1e-6}}, "x": {"y": "two words"},
+        "i": {"d": "2026-01-01"}, "n": {"o": None},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["align.steps", "steps=5", "align.=5", "align..x=1", "align.steps='5"])
+def test_malformed_settings_are_refused(text: str) -> None:
+    with pytest.raises(InputError, match="SET"):
+        overlay.parse_settings(text)
+
+
+def test_settings_win_over_profile_over_params() -> None:
+    base = config.load(ROOT / "params.yaml")
+    assert _merge("tiny").align.steps != base.align.steps
+    assert _merge("tiny", "align.steps=3").align.steps == 3
+    assert _merge("tiny").align.beta == base.align.beta
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ("align.step=5", ["align.step", "SET", "remove the key"]),
+        ("align.steps=many", ["align.steps", "SET", "many"]),
+        ("align.steps=-1", ["align.steps", "SET", "-1", "greater than or equal to 0"]),
+        ("nothing.at_all=1", ["nothing", "SET"]),
+        ("run.profile=other", ["run.profile", "must be tiny"]),
+    ],
+)
+def test_bad_settings_name_field_value_rule_and_cure(settings: str, words: list[str]) -> None:
+    with pytest.raises(InputError) as caught:
+        _merge("tiny", settings)
+    message = caught.value.message()
+    assert all(word in message for word in [*words, "cure"]), message
+
+
+def test_unknown_profile_names_the_known_ones() -> None:
+    with pytest.raises(InputError, match="tiny") as caught:
+        _merge("tinny")
+    assert "tinny" in caught.value.message()
+
+
+def test_a_bad_value_is_traced_to_its_profile(tmp_path) -> None:
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    (tmp_path / "profiles" / "odd.yaml").write_text("run: {profile: odd}\nrechead: {width: 3}\n")
+    with pytest.raises(InputError) as caught:
+        overlay.merge(tmp_path, "odd", "", has_data=False)
+    assert "profiles/odd.yaml" in caught.value.message()
+
+
+def test_data_turns_a_market_profile_to_the_folder() -> None:
+    params = _merge("demo", has_data=True)
+    assert params.ingest.source == "folder"
+    assert params.ingest.as_of is None
+    assert "simulated" not in params.package.data_terms
+
+
+def test_written_parameters_are_the_merged_ones_with_comments(tmp_path) -> None:
+    changes, params = overlay.merge(ROOT, "tiny", "align.learning_rate=1e-6 run.seed=9", has_data=False)
+    text = overlay.apply(ROOT / "params.yaml", changes)
+    (tmp_path / "params.yaml").write_text(text)
+    assert config.load(tmp_path / "params.yaml") == params
+    assert "# optimizer steps" in text
+
+
+@pytest.mark.parametrize("profile", sorted(path.stem for path in (ROOT / "profiles").glob("*.yaml")))
+def test_profile_is_valid_names_itself_and_holds_only_differences(profile: str) -> None:
+    assert _merge(profile).run.profile == profile
+    base = yaml.safe_load((ROOT / "params.yaml").read_text())
+    own = yaml.safe_load((ROOT / "profiles" / f"{profile}.yaml").read_text())
+
+    def same(over: dict, under: dict, path: str) -> list[str]:
+        found = []
+        for key, value in over.items():
+            if isinstance(value, dict):
+                found += same(value, under[key], f"{path}{key}.")
+            elif under[key] == value:
+                found.append(path + key)
+        return found
+
+    assert same(own, base, "") == []
+    assert "gate" not in own, "no profile may loosen gate.*"

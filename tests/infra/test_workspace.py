@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from infra import workspace
+from rporec import config
+from rporec.errors import InputError
+from tests.project import ROOT, git
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A small repository with what a workspace needs."""
+    folder = tmp_path / "checkout"
+    for name in (
+        "params.yaml",
+        "profiles/tiny.yaml",
+        "source.lock.json",
+        ".gitignore",
+        ".dvc/config",
+        ".dvc/.gitignore",
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes((ROOT / name).read_bytes())
+    (folder / "code.py").write_text("one = 1\n")
+    (folder / "gone.py").write_text("")
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "first")
+    return folder
+
+
+def _prepared(checkout: Path, settings: str = "") -> workspace.Workspace:
+    space = workspace.plan("tiny", "", settings, checkout)
+    with workspace.locked(space):
+        workspace.prepare(space)
+    return space
+
+
+def test_profile_runs_beside_the_checkout_which_stays_clean(checkout: Path) -> None:
+    space = _prepared(checkout, "align.steps=3")
+    assert space.root == checkout / "runs" / "tiny"
+    assert config.load(space.root / "params.yaml").align.steps == 3
+    assert (space.root / "code.py").read_text() == "one = 1\n"
+    assert git(checkout, "status", "--porcelain") == ""
+    assert space.home == checkout / "var"
+    assert workspace.home_folder(space.root) == checkout / "var", "worktrees share the main checkout's home"
+
+
+def test_files_are_taken_as_they_stand(checkout: Path) -> None:
+    _prepared(checkout)
+    (checkout / "code.py").write_text("one = 2\n")
+    (checkout / "gone.py").unlink()
+    (checkout / "new.py").write_text("new\n")
+    (checkout / "outputs").mkdir()
+    (checkout / "outputs" / "big").write_text("ignored, not copied")
+    root = _prepared(checkout).root
+    assert (root / "code.py").read_text() == "one = 2\n"
+    assert (root / "new.py").exists()
+    assert not (root / "gone.py").exists()
+    assert not (root / "outputs").exists()
+    (checkout / "new.py").unlink()
+    _prepared(checkout)
+    assert not (root / "new.py").exists()
+
+
+def test_second_preparation_keeps_outputs_and_touches_nothing(checkout: Path) -> None:
+    root = _prepared(checkout).root
+    (root / "outputs").mkdir()
+    (root / "dvc.lock").write_text("kept")
+    before = {path: path.stat().st_mtime_ns for path in root.rglob("*") if path.is_file() and ".git" not in path.name}
+    _prepared(checkout)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert (root / "outputs").is_dir()
+
+
+@pytest.mark.parametrize("damage", ["no .git", "dangling .git", "empty folder", "half-made twin", "index.lock"])
+def test_half_made_worktree_is_mended(checkout: Path, damage: str) -> None:
+    root = checkout / "runs" / "tiny"
+    if damage == "empty folder":
+        root.mkdir(parents=True)
+    elif damage == "half-made twin":
+        git(checkout, "worktree", "add", "--lock", "--detach", "--no-checkout", str(root.with_name(".new-tiny")))
+    else:
+        _prepared(checkout)
+        (root / "outputs").mkdir()
+        (root / "outputs" / "kept").write_text("kept")
+        if damage == "no .git":
+            (root / ".git").unlink()
+        elif damage == "dangling .git":
+            (root / ".git").write_text("gitdir: /nowhere/at/all\n")
+        else:
+            admin = Path(git(root, "rev-parse", "--absolute-git-dir").strip())
+            (admin / "index.lock").write_text("")
+    _prepared(checkout)
+    assert git(root, "rev-parse", "HEAD") == git(checkout, "rev-parse", "HEAD")
+    assert (root / "code.py").exists()
+    if damage in {"no .git", "dangling .git", "index.lock"}:
+        assert (root / "outputs" / "kept").read_text() == "kept"
+
+
+def test_bad_input_touches_nothing(checkout: Path) -> None:
+    before = git(checkout, "status", "--porcelain", "--ignored")
+    for profile, data, settings in (
+        ("none", "", ""), ("tiny", "", "align.steps=x"), ("tiny", "nowhere", ""), ("tiny", "", "ingest.source=folder"),
+    ):  # fmt: skip
+        with pytest.raises(InputError):
+            workspace.plan(profile, data, settings, checkout)
+    assert git(checkout, "status", "--porcelain", "--ignored") == before
+
+
+def test_two_runs_in_one_workspace_exclude_each_other(checkout: Path) -> None:
+    space = workspace.plan("tiny", "", "", checkout)
+    with workspace.locked(space):
+        code = (
+            "import sys; from pathlib import Path; from infra import workspace\n"
+            f"space = workspace.plan('tiny', '', '', Path({str(checkout)!r}))\n"
+            "with workspace.locked(space): pass\n"
+        )
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert f"another run (process {os.getpid()})" in done.stderr
+    with workspace.locked(space):
+        pass
+
+
+def test_orphans_of_a_dead_run_are_ended_and_no_others(checkout: Path) -> None:
+    space = workspace.plan("tiny", "", "", checkout)
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    orphan = subprocess.Popen(command, env={**os.environ, workspace.MARK: str(space.root)})
+    other = subprocess.Popen(command, env={**os.environ, workspace.MARK: str(space.root) + "2"})
+    try:
+        while "python" not in psutil.Process(orphan.pid).name():
+            time.sleep(0.01)
+        with workspace.locked(space):
+            assert not psutil.pid_exists(orphan.pid)
+            assert other.poll() is None
+    finally:
+        orphan.kill()
+        other.kill()
+
+
+def test_dvc_reads_the_shared_cache_and_a_users_own_settings_stay(checkout: Path) -> None:
+    local = checkout / ".dvc" / "config.local"
+    local.write_text("['remote \"mine\"']\n    url = s3://bucket\n    secret_access_key = hidden\n")
+    space = _prepared(checkout, "run.dvc_remote=s3://nights/dvc")
+    text = (space.root / ".dvc" / "config.local").read_text()
+    assert "secret_access_key = hidden" in text
+    assert "url = s3://nights/dvc" in text
+    assert f"dir = {space.home / 'dvc' / 'cache'}" in text
+    assert "nights" not in local.read_text()
+
+
+def test_relative_data_counts_from_the_callers_folder(checkout: Path) -> None:
+    (checkout / "sub").mkdir()
+    with pytest.raises(InputError) as caught:
+        workspace.plan("tiny", "here", "", checkout / "sub")
+    assert str(checkout / "sub" / "here") in caught.value.message()

@@ -1,0 +1,113 @@
+"""The whole Rechead on a toy market: planted reasoning helps, shuffled reasoning does not, folders keep the scores."""
+
+import pytest
+import torch
+
+from rporec.errors import InputError
+from rporec.reasoning.parse import Parsed
+from rporec.rechead.arms import Arms, make_arms
+from rporec.rechead.model import Rechead
+from rporec.rechead.quality import qualities
+from tests.rechead import world
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module", params=["hybrid", "paper"])
+def made(request, tmp_path_factory) -> Arms:
+    return make_arms(world.make_rows(0.6), world.reader(), world.recipe(request.param), tmp_path_factory.mktemp("arms"))
+
+
+HISTORIES = [[3], [1, 2, 3], [39, 0, 0, 0, 5, 5], [], [7, 7]]
+SAID = [
+    [Parsed("seen acme", "acme acme lamp no 0", True, 0)],
+    [],
+    [Parsed("seen bolt", "bolt bolt rope no 14", True, 0), Parsed("", "", False, 9)],
+    [Parsed("seen", "bucket", True, 0)],
+    [Parsed("x", "unheard of words", True, 0)] * 2,
+]
+
+
+def test_planted_reasoning_helps_and_shuffled_reasoning_does_not(made):
+    told = world.tell(world.make_rows(0.6).valid.examples, 0.6, seed=9)
+    true, false = qualities(made.chosen, told), qualities(made.chosen, world.shuffled(told, seed=1))
+    assert made.chosen.weights.strength > 0.1
+    assert true["reasoning"]["ndcg@10"] > true["no_reasoning"]["ndcg@10"] + 0.1
+    assert false["reasoning"]["ndcg@10"] < false["no_reasoning"]["ndcg@10"] + 0.01
+    assert true["reasoning_removed"]["ndcg@10"] > true["no_reasoning"]["ndcg@10"] - 0.03
+
+
+def test_reasoning_that_owes_nothing_to_the_target_is_shut_out(tmp_path):
+    arms = make_arms(world.make_rows(0.0), world.reader(), world.recipe(epochs=8), tmp_path)
+    told = world.tell(world.make_rows(0.0).valid.examples, 0.0, seed=9)
+    found = qualities(arms.chosen, told)
+    assert abs(found["reasoning"]["ndcg@10"] - found["no_reasoning"]["ndcg@10"]) < 0.02
+
+
+def test_no_reasoning_leaves_exactly_the_head(made):
+    logits = made.chosen.history_logits(HISTORIES)
+    broken = [[Parsed("", "", False, 3)]] * len(HISTORIES)
+    expected = torch.log_softmax(logits / made.chosen.weights.temperature, dim=1)
+    assert torch.equal(made.chosen.add_reasoning(logits, [[]] * len(HISTORIES)), expected)
+    assert torch.equal(made.chosen.add_reasoning(logits, broken), expected)
+    assert torch.equal(made.chosen.score(HISTORIES), expected)
+
+
+def test_company_does_not_change_scores(made):
+    together = made.final.score(HISTORIES, SAID)
+    alone = torch.cat([made.final.score([h], [s]) for h, s in zip(HISTORIES, SAID, strict=True)])
+    turned = made.final.score(HISTORIES[::-1], SAID[::-1]).flip(0)
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+    torch.testing.assert_close(together, turned, atol=1e-5, rtol=0)
+    torch.testing.assert_close(together.exp().sum(1), torch.ones(len(HISTORIES)))
+
+
+def test_samples_of_a_group_are_averaged(made):
+    history, one, other = [[1, 2]], SAID[0][0], SAID[2][0]
+    once = made.final.score(history, [[one]])
+    torch.testing.assert_close(made.final.score(history, [[one, one]]), once, atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        made.final.score(history, [[one, other]]), made.final.score(history, [[other, one]]), atol=1e-5, rtol=0
+    )
+    assert not torch.allclose(made.final.score(history, [[one, other]]), once, atol=1e-3)
+
+
+def test_a_saved_folder_scores_the_same(made, tmp_path):
+    made.final.save(tmp_path / "final")
+    again = Rechead.load(tmp_path / "final")
+    assert torch.equal(again.score(HISTORIES, SAID), made.final.score(HISTORIES, SAID))
+    assert torch.equal(again.no_reasoning(HISTORIES), made.final.no_reasoning(HISTORIES))
+    names = {path.suffix for path in (tmp_path / "final").rglob("*") if path.is_file()}
+    assert names == {".json", ".safetensors"}
+    assert again.encoder.encode(["acme lamp"]).shape == (1, 16)
+
+
+def test_arms_share_the_reasoning_module_and_the_frozen_numbers(made):
+    assert made.reward.reasoning is made.final.reasoning
+    assert made.chosen.weights == made.final.weights
+    assert made.reward.weights.strength == 1.0
+    assert made.final.head.transitions.popularity.sum() > made.chosen.head.transitions.popularity.sum()
+    assert made.chosen.head.transitions.popularity.sum() > made.reward.head.transitions.popularity.sum()
+
+
+def test_an_empty_history_gets_the_popularity(made):
+    scores = made.final.score([[]])[0]
+    popularity = torch.from_numpy(made.final.head.transitions.popularity)
+    assert scores.argmax() == popularity.argmax()
+
+
+def test_bad_calls_say_what_is_wrong(made, tmp_path):
+    with pytest.raises(InputError, match="does not know"):
+        made.final.history_logits([[world.N]])
+    with pytest.raises(InputError, match="not of the same groups"):
+        made.final.score([[1]], [[], []])
+    with pytest.raises(InputError, match="cannot be read"):
+        Rechead.load(tmp_path)
+
+
+def test_a_broken_folder_is_an_input_error(made, tmp_path):
+    made.final.save(tmp_path)
+    whole = (tmp_path / "tower.safetensors").read_bytes()
+    (tmp_path / "tower.safetensors").write_bytes(whole[:200])
+    with pytest.raises(InputError, match="cannot be read"):
+        Rechead.load(tmp_path)

@@ -1,0 +1,169 @@
+"""A toy package made by the real components: 24 items, a tiny Qwen3 writer, a Rechead fitted for an instant."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+
+from rporec import tables
+from rporec.backbone.embedded import Shape, build_model, train_tokenizer
+from rporec.backbone.finetune import Example, Tuning, fine_tune
+from rporec.backbone.source import Writer
+from rporec.catalogue import Catalogue
+from rporec.encode import TextEncoder
+from rporec.reasoning.parse import render
+from rporec.reasoning.prompt import build_prompt, item_line
+from rporec.rechead.examples import Examples
+from rporec.rechead.head import HeadWeights, HistoryHead
+from rporec.rechead.model import Rechead, Weights
+from rporec.rechead.reader import Reader
+from rporec.rechead.residual import ReasoningResidual
+from rporec.rechead.tower import TowerShape
+from rporec.rechead.train import Fit, refit_tower
+from rporec.release import build, layout
+from rporec.transitions import Transitions
+
+ROOT = Path(__file__).resolve().parents[2]
+BRANDS, THINGS = ("Acme", "Bolt", "Crux", "Dyno"), ("lamp", "chair", "table", "clock", "shelf", "stool")
+N = len(BRANDS) * len(THINGS)
+H = 5
+SETTINGS = layout.Settings(
+    history_length=H, prompt_items=3, max_prompt_tokens=120, max_reasoning_tokens=40, writer_dtype="float32",
+    threads=1, default_k=4, max_k=20, max_history=30,
+)  # fmt: skip
+RANKERS = (
+    "rporec", "stage1", "no_reasoning", "reasoning_removed", "shuffled_reasoning",
+    "popularity", "markov", "sasrec", "fusion",
+)  # fmt: skip
+FIGURES = {"hr@5": 0.1, "hr@10": 0.2, "hr@20": 0.3, "ndcg@5": 0.05, "ndcg@10": 0.1, "ndcg@20": 0.15, "mrr": 0.08}
+
+
+def items() -> pl.DataFrame:
+    names = [(brand, thing) for brand in BRANDS for thing in THINGS]
+    return pl.DataFrame(
+        {
+            "item_id": [f"i{place:02d}" for place in range(N)],
+            "title": [f"{brand} {thing} number {place}" for place, (brand, thing) in enumerate(names)],
+            "description": ["" for _ in names],
+            "brand": [brand for brand, _ in names],
+            "category": [thing for _, thing in names],
+            "price": [float(10 + place) for place in range(N)],
+        },
+        schema=tables.ITEMS.columns,
+    )
+
+
+def rows(kind: str, count: int, seed: int, first: int) -> pl.DataFrame:
+    """Histories of one to H items, and the next item of the same brand as the target."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for number in range(count):
+        history = rng.integers(0, N, int(rng.integers(1, H + 1))).tolist()
+        target = history[-1] // len(THINGS) * len(THINGS) + (history[-1] + 1) % len(THINGS)
+        made.append((first + number, first + number, f"u{number % 17}", 1_700_000_000 + number, history, target, kind))
+    return pl.DataFrame(made, schema=tables.ROWS.columns, orient="row")
+
+
+def write_writer(folder: Path, catalogue: Catalogue, train: pl.DataFrame) -> None:
+    """Train a tiny writer until it keeps the format."""
+    prompts = [build_prompt(history, catalogue, 3) for history in train["history"].to_list()]
+    said = [
+        render(f"The buyer stays with {catalogue.brand(target)}.", item_line(target, catalogue))
+        for target in train["target"].to_list()
+    ]
+    tokenizer = train_tokenizer([*prompts, *said], 400, 256)
+    model = build_model(tokenizer, Shape(width=32, layers=2, heads=2, context=256), seed=0)
+    writer = Writer(model=model, tokenizer=tokenizer)
+    examples = [
+        Example(tokenizer(prompt)["input_ids"], [*tokenizer(text)["input_ids"], writer.eos_id], row)
+        for row, (prompt, text) in enumerate(zip(prompts, said, strict=True))
+    ]
+    tuning = Tuning(8, 2048, 0.01, autocast=False, seed=0, checkpoint_every=10_000)
+    fine_tune(model, examples, tuning, folder.parent / "writer-checkpoint.safetensors")
+    writer.save(folder)
+
+
+def write_rechead(folder: Path, catalogue: Catalogue, train: pl.DataFrame) -> None:
+    """Fit a small tower for one epoch; the reasoning module keeps its first weights, its strength is not 0."""
+    texts = [catalogue.full_text(item) for item in range(N)]
+    encoder = TextEncoder.fit(texts, 8, 0)
+    examples = Examples.from_rows(train)
+    shape = TowerShape(n_items=N, text_dim=8, width=16, layers=1, heads=2, history_length=H, dropout=0.1)
+    fit = Fit(shape, epochs=2, patience=1, batch_size=32, learning_rate=0.01, weight_decay=0.0, seed=0)
+    tower = refit_tower(examples, torch.from_numpy(encoder.encode(texts)), fit, 2, folder.parent / "tower").tower
+    moves = Transitions.fit(examples.row_histories, examples.targets, N, 0.5)
+    reader = Reader.fit(encoder, texts, [item_line(item, catalogue) for item in range(N)])
+    head = HistoryHead(tower, moves)
+    both = HeadWeights(tower=1.0, transition=0.5, prior=4.0)
+    weights = Weights(with_reasoning=both, alone=both, strength=0.7, temperature=0.9)
+    Rechead(head, reader, ReasoningResidual(reader.items, seed=0), weights).save(folder)
+
+
+def write_outputs(root: Path) -> None:
+    """Write below `root` what the stages before `package` leave: outputs, params.yaml, dvc.yaml."""
+    outputs, train, valid, test = root / "outputs", rows("fit", 160, 0, 0), rows("valid", 20, 1, 160), rows("test", 20, 2, 180)
+    events = pl.DataFrame(
+        {
+            "user_id": ["u0"], "item_id": ["i00"], "timestamp": [1_700_000_000], "order": [0], "split": [None],
+            "history": [None],
+        },
+        schema=tables.INTERACTIONS.columns,
+    )  # fmt: skip
+    catalogue = Catalogue.from_table(items())
+    tables.write(items(), outputs / "ingest/items.parquet", tables.ITEMS)
+    tables.write(events, outputs / "ingest/interactions.parquet", tables.INTERACTIONS)
+    for name, frame in (("train", train), ("valid", valid), ("test", test)):
+        tables.write(frame, outputs / f"sequence/{name}.parquet", tables.ROWS)
+    (root / "scratch").mkdir()
+    write_writer(root / "scratch/writer", catalogue, train)
+    write_rechead(root / "scratch/rechead", catalogue, train)
+    shutil.copytree(root / "scratch/rechead", outputs / "rechead/final")
+    shutil.copytree(root / "scratch/writer", outputs / "backbone/model")
+    shutil.copytree(root / "scratch/writer", outputs / "align/policy")
+    write(outputs / "align/align.json", {"ships": "backbone"})
+    write(outputs / "evaluate/metrics.json", metrics())
+    write(outputs / "evaluate/samples.json", {})
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy(ROOT / name, root / name)
+
+
+def metrics() -> dict[str, object]:
+    rankers = {ranker: {**FIGURES, "n": 20} for ranker in RANKERS}
+    return {"rows": 20, "users": 17, "items": N, "rankers": rankers}
+
+
+def write_package(folder: Path, root: Path, *, as_of: str = "2026-01-01", mark: str = "") -> str:
+    """Build a package from `write_outputs(root)` with the library; return its hash. `mark` makes another package."""
+    outputs = root / "outputs"
+    parts = build.Parts(
+        rechead=outputs / "rechead/final", writer=outputs / "backbone/model", items=outputs / "ingest/items.parquet",
+        rows=(outputs / "sequence/train.parquet", outputs / "sequence/valid.parquet"),
+        metrics=outputs / "evaluate/metrics.json", samples=outputs / "evaluate/samples.json",
+        lineage={"profile": "demo", "data_hash": f"d{mark}", "as_of": as_of, "ships": "backbone"},
+        params={
+            "ingest": {"source": "market"}, "package": {"intended_use": "a test", "data_terms": "none"},
+            "backbone": {"name": None}, "rechead": {"architecture": "hybrid"}, "align": {"steps": 1},
+        },
+        settings=SETTINGS,
+    )  # fmt: skip
+    folder.mkdir(parents=True)
+    return build.build(parts, folder).package_hash
+
+
+def write_verdict(path: Path, package_hash: str, *, champion: int | None = None, failed: str = "") -> Path:
+    """Write a gates.json for a package."""
+    status = "fail" if failed else "pass"
+    gate = {"name": failed or "floor", "status": status, "reason": "as the test wants it"}
+    against = None if champion is None else {"version": champion, "package_hash": "x"}
+    write(path, {"verdict": status, "package_hash": package_hash, "champion": against, "gates": [gate]})
+    return path
+
+
+def write(path: Path, value: object) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value), encoding="utf-8")
