@@ -1,18 +1,19 @@
 """The BentoML service: `POST /recommend` answers with items, scores and the reasoning; `GET /model` says what answers.
 
 Only transport: typed input with limits, typed answers, which package is loaded. Ranking and reasoning are
-`rporec.recommender`. Health, readiness, metrics and OpenAPI are BentoML's own (`/healthz`, `/readyz`, `/metrics`, `/docs.json`).
+`rporec.recommender`. Health, readiness, metrics and OpenAPI (`/healthz`, `/readyz`, `/metrics`, `/docs.json`) are
+BentoML's own.
 """
 
 import logging
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import bentoml
-from bentoml.exceptions import InvalidArgument, ServiceUnavailable
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -21,8 +22,10 @@ from starlette.routing import Route
 from rporec import config
 from rporec.errors import InputError
 from rporec.files import read_json
-from rporec.recommender import Recommender
 from rporec.release import layout, lookup, registry
+
+if TYPE_CHECKING:
+    from rporec.recommender import Recommender
 
 log = logging.getLogger("rporec.service")
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,7 +46,7 @@ class Query(BaseModel):
 
 
 class ModelInfo(BaseModel):
-    """Which model answers: registered name and version (null when a package folder was given), and the package's hash."""
+    """Which model answers: registered name, version (null when a package folder was given), hash of the package."""
 
     name: str
     version: int | None
@@ -74,7 +77,7 @@ class Answer(BaseModel):
 class Loaded:
     """The package that answers, and its lineage."""
 
-    recommender: Recommender
+    recommender: "Recommender"
     info: ModelInfo
     lineage: dict[str, str]
 
@@ -85,6 +88,9 @@ def load() -> Loaded:
     Raises:
         InputError: there is no champion, or the package is not whole.
     """
+    # Imported here, so that BentoML's parent process and the build need no torch.
+    from rporec.recommender import Recommender
+
     given = os.environ.get("RPOREC_PACKAGE", "")
     version: registry.Version | None = None
     if given:
@@ -108,6 +114,13 @@ def load() -> Loaded:
     return Loaded(recommender, info, lineage)
 
 
+def refusal(error: InputError) -> ValidationError:
+    """Turn a refusal of the recommender into the form in which every bad request is answered (400)."""
+    kind = PydanticCustomError("out_of_range", "{rule}", {"rule": f"{error.problem}: {error.rule}"})
+    detail = InitErrorDetails(type=kind, loc=(error.field or "",), input=error.value)
+    return ValidationError.from_exception_data("Query", [detail])
+
+
 async def describe(request: Request) -> JSONResponse:  # noqa: ARG001 - the signature of a route
     """Answer `GET /model`."""
     service = bentoml.get_current_service()
@@ -126,7 +139,7 @@ class RPORec:
             self.loaded = load()
         except InputError as error:
             log.error("%s", error.message())
-            raise ServiceUnavailable(error.message()) from None
+            raise SystemExit(1) from None
         log.info("serving %s", self.loaded.info)
 
     @bentoml.api(route="/recommend")
@@ -137,7 +150,7 @@ class RPORec:
         try:
             found = recommender.recommend(query.history, k, explain=query.explain, exclude_seen=query.exclude_seen)
         except InputError as error:
-            raise InvalidArgument(error.message()) from None
+            raise refusal(error) from None
         return Answer(
             items=[RankedItem(**asdict(item)) for item in found.items],
             thought=found.thought,

@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -18,8 +19,6 @@ import yaml
 
 from rporec.errors import InputError
 from rporec.files import write_text
-
-_CRASH_FROM = 2  # exit codes of a stage that refused its input are 1; others are crashes or kills
 
 
 def reproduce(root: Path, env: Mapping[str, str], stage: str | None = None) -> None:
@@ -74,7 +73,7 @@ def _translated(error: BaseException, root: Path) -> Exception:
         link = link.__cause__ or link.__context__
     for link in chain:
         if isinstance(link, StageCmdFailedError):
-            return _stage_failed(link.cmd, link.returncode)
+            return _stage_failed(str(link))
         if isinstance(link, OSError) and not isinstance(link, FileNotFoundError):
             return link  # a full or read-only disk has words of its own
     words = "; ".join(dict.fromkeys(str(link) for link in chain))
@@ -83,15 +82,16 @@ def _translated(error: BaseException, root: Path) -> Exception:
     )
 
 
-def _stage_failed(command: str, code: int) -> InputError:
-    name = command.rpartition(".")[2]
+def _stage_failed(words: str) -> InputError:
+    """Tell how a stage ended, from DVC's `failed to run: python -m steps.<stage>, exited with <code>`."""
+    found = re.search(r"steps\.(\w+), exited with (-?\d+)$", words)
+    if found is None:
+        return InputError(f"DVC stopped: {words}", cure="read the lines above, mend, and run the same command again")
+    name, code = found[1], int(found[2])
     if code in (-9, 137):
-        return InputError(
-            f"stage {name} was killed",
-            rule="signal 9",
-            cure="if nobody did it, memory ran out: close programs, try again",
-        )
-    if code < 0 or code >= _CRASH_FROM:
+        cure = "if nobody did it, memory ran out: close other programs and run the same command again"
+        return InputError(f"stage {name} was killed", rule="signal 9", cure=cure)
+    if code != 1:
         return InputError(f"stage {name} crashed", value=code, cure="read its last lines above and report them")
     return InputError(
         f"stage {name} stopped, its reason stands above; the last good outputs are untouched",

@@ -13,8 +13,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from rporec import config
 from rporec.evaluation import frames, gates, judge, ledger, service, slices
 from rporec.evaluation.candidate import Candidate
@@ -35,14 +33,13 @@ def gate(root: Path) -> dict[str, Any]:
     started = time.monotonic()
     params, home = config.load(root / "params.yaml"), home_folder(root)
     limits = params.gate
-    torch.set_num_threads(params.run.threads)
     candidate = Candidate.load(root / "outputs")
     rows_hash = ledger.rows_hash(candidate.rows, candidate.item_ids)
     look = ledger.spend(home / "ledger.jsonl", rows_hash, candidate.package_hash, limits.alpha)
     version, folder = champion(home, params.run.profile) or (None, None)
     own = version is None or version.package_hash == candidate.package_hash
     users = candidate.ranks["user_id"].to_numpy()
-    values = candidate.values(None if own else folder)
+    values = candidate.values(None if own else folder, params.run.threads)
     case = judge.Case(
         candidate.validation,
         candidate.leakage,

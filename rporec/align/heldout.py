@@ -85,7 +85,7 @@ def ndcg_rows(head: RewardHead, test: TestSet, reasoning: Sequence[Sequence[Pars
         logits = head.history_logits(test.histories[part])
         return {"head": head.add_reasoning(logits, reasoning[part]).numpy()}
 
-    return ndcg(rank_rows(test, score, head.n_items)["head"], CUTOFF)
+    return ndcg(rank_rows(test, ["head"], score, head.n_items)["head"], CUTOFF)
 
 
 def sample_groups(rows: pl.DataFrame, groups: int, seed: int) -> pl.DataFrame:

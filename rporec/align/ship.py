@@ -51,6 +51,9 @@ def decide(
     if valid.is_empty():
         return Decision("backbone", "valid has no rows to judge the policy on", None, None, 0)
     test = TestSet.from_rows(valid)
+    if policy.equals(backbone):
+        same = float(ndcg_rows(head, test, reasoning_of(backbone, test.groups)).mean())
+        return Decision("backbone", "the policy writes just what the backbone writes", same, same, valid.height)
     after, before = (
         float(ndcg_rows(head, test, reasoning_of(completions, test.groups)).mean())
         for completions in (policy, backbone)

@@ -240,19 +240,23 @@ def _oracle(params: MarketParams, goods: Goods, people: _People, events: _Events
     With one relevant item, NDCG@10 of rank r (from 0) is 1 / log2(r + 2) for r < 10; its expectation sums p over ranks.
     """
     items = np.flatnonzero(goods.gone > start)
-    kind = goods.true.type[items]
-    gain = 1 / np.log2(np.arange(_CUTOFF) + 2)
+    width = min(_CUTOFF, len(items))
+    gain = 1 / np.log2(np.arange(width) + 2)
+    found = []
+    for at in range(0, len(events.item), _CHUNK):
+        chance = _chances(params, goods, people, events.take(slice(at, at + _CHUNK)), items)
+        best = -np.sort(-np.partition(chance, -width, axis=1)[:, -width:], axis=1)
+        found.append(best @ gain)
+    return np.concatenate(found) if found else np.empty(0)
+
+
+def _chances(params: MarketParams, goods: Goods, people: _People, events: _Events, items: Ints) -> Floats:
+    """Return the true probability [n, M] that each event's user buys each of `items` [M], seen just before."""
     next_type = (1 - params.drift) * np.eye(goods.n_types) + params.drift * complements(goods.n_types)
     next_type = np.vstack([next_type, np.full(goods.n_types, 1 / goods.n_types)])  # row -1: a first purchase
     next_type = (1 - _NOISE) * next_type + _NOISE / goods.n_types
-    found = []
-    for at in range(0, len(events.item), _CHUNK):
-        part = events.take(slice(at, at + _CHUNK))
-        weights = _weights(params, goods, people, part, items[None, :])  # [n, N]
-        of_type = weights @ (kind[:, None] == np.arange(goods.n_types))  # [n, T]
-        share = next_type[part.intent] / np.maximum(of_type, 1e-300)
-        chance = weights * share[:, kind]
-        width = min(_CUTOFF, chance.shape[1])
-        best = -np.sort(-np.partition(chance, -width, axis=1)[:, -width:], axis=1)
-        found.append(best @ gain[:width])
-    return np.concatenate(found) if found else np.empty(0)
+    kind = goods.true.type[items]
+    weights = _weights(params, goods, people, events, items[None, :])
+    of_type = weights @ (kind[:, None] == np.arange(goods.n_types))  # [n, T]
+    share = next_type[events.intent] / np.maximum(of_type, 1e-300)
+    return np.asarray(weights * share[:, kind])

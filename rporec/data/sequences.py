@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from rporec.config import SequenceParams
 from rporec.data.draws import Ints, scramble
@@ -172,8 +173,13 @@ def _gather(values: Ints, start: Ints, length: Ints) -> pl.Series:
     """Return lists values[start : start + length], one an entry, as list[i32]."""
     offsets = np.concatenate([[0], np.cumsum(length)])
     at = np.repeat(start - offsets[:-1], length) + np.arange(offsets[-1])
-    lists = pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(values[at], type=pa.int32()))
+    lists = pa.LargeListArray.from_arrays(_arrow(offsets), _arrow(values[at].astype(np.int32)))
     return pl.Series(lists, dtype=pl.List(pl.Int32))
+
+
+def _arrow(values: Ints | NDArray[np.int32]) -> pa.Array:
+    # Not pa.array(): that imports pandas, which takes seconds.
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
 
 
 def _require_parts(rows: pl.DataFrame, *, given: bool, valid_start: int | None, test_start: int | None) -> None:

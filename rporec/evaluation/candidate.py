@@ -15,10 +15,8 @@ from rporec import tables
 from rporec.errors import InputError
 from rporec.evaluation import results
 from rporec.evaluation.metrics import metric_rows
-from rporec.evaluation.rescore import rank_package
 from rporec.evaluation.scoring import TestSet
 from rporec.files import read_json
-from rporec.recommender import Recommender
 from rporec.release import layout, manifest
 
 
@@ -72,11 +70,20 @@ class Candidate:
             raise InputError("the ranks are not of the test rows", file=outputs / "evaluate", cure="make run")
         return found
 
-    def values(self, rival: Path | None) -> dict[str, npt.NDArray[np.float64]]:
-        """Return NDCG@10 per test row [n] of every ranker, and of a rival's package as `champion`, if any."""
+    def values(self, rival: Path | None, threads: int) -> dict[str, npt.NDArray[np.float64]]:
+        """Return NDCG@10 per test row [n] of every ranker, and of a rival's package as `champion`, if any.
+
+        Args:
+            rival: the champion's package folder, or None.
+            threads: CPU threads for scoring it.
+        """
         values = results.primary_rows(self.ranks, results.RANKERS)
         if rival is not None:
-            ranks = rank_package(Recommender.load(rival), TestSet.from_rows(self.rows), self.item_ids)
+            # Here, since it loads torch and transformers (seconds), which judging without a champion does not need.
+            from rporec.evaluation import rescore
+            from rporec.recommender import Recommender
+
+            ranks = rescore.rank_package(Recommender.load(rival, threads), TestSet.from_rows(self.rows), self.item_ids)
             values["champion"] = metric_rows(ranks, (10,))[results.PRIMARY]
         return values
 

@@ -209,17 +209,17 @@ def _gate(name: str, checks: Sequence[Check]) -> Gate:
     """Join checks: all must pass; the first failed one, else the one nearest to its threshold, speaks for the gate."""
     failed = [check for check in checks if check.status == "fail"]
     told = failed[0] if failed else min(checks, key=_slack)
-    reason = "; ".join(check.reason for check in (failed or [told]))
+    reason = "; ".join(check.reason for check in (failed or checks))
     status: Status = "fail" if failed else "pass"
     return Gate(name, status, told.observed, told.threshold, told.interval, reason, tuple(checks))
 
 
 def _slack(check: Check) -> float:
-    """Return how far a passed check stood from its threshold, relative to the threshold where that is not 0."""
+    """Return how far a passed check stood from its threshold, as a share of thresholds above 1 (units differ there)."""
     if check.observed is None or check.threshold is None:
         return 0.0
     nearest = check.observed if check.interval is None else check.interval[0]
-    return abs(nearest - check.threshold) / (abs(check.threshold) or 1.0)
+    return abs(nearest - check.threshold) / max(1.0, abs(check.threshold))
 
 
 def _mean(values: Array) -> float:

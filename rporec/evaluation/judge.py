@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -79,7 +79,7 @@ def as_json(verdict: Verdict, subject: Subject) -> dict[str, Any]:
         "rows_hash": subject.look.rows_hash,
         "look": {"number": subject.look.number, "alpha": subject.look.alpha},
         "champion": None if subject.champion is None else dict(subject.champion),
-        "gates": [asdict(gate) for gate in verdict.gates],
+        "gates": [{**_figures(gate), "checks": [_figures(check) for check in gate.checks]} for gate in verdict.gates],
     }
 
 
@@ -90,6 +90,18 @@ def table(stated: Mapping[str, Any]) -> str:
         figures = " ".join(f"{_short(gate[key]):>10}" for key in ("observed", "threshold"))
         lines.append(f"{gate['name']:<10} {gate['status'].replace('_', ' '):<14} {figures}  {gate['reason']}")
     return "\n".join(lines)
+
+
+def _figures(check: gates.Check) -> dict[str, Any]:
+    """Return a check in JSON's types."""
+    return {
+        "name": check.name,
+        "status": check.status,
+        "observed": check.observed,
+        "threshold": check.threshold,
+        "interval": None if check.interval is None else list(check.interval),
+        "reason": check.reason,
+    }
 
 
 def _short(value: float | None) -> str:

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import torch
 
 from rporec.evaluation.metrics import Floats, Ints, Ranks, rank_targets
 from rporec.reasoning.parse import Parsed, parse
+
+if TYPE_CHECKING:
+    import torch
 
 # Most scores held at once, as cells of [groups, N], and most groups: five float32 variants stay below about 200 MB.
 _CELLS, _GROUPS = 1 << 23, 1024

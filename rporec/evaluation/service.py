@@ -16,7 +16,6 @@ import numpy as np
 import psutil
 
 from rporec.evaluation.gates import ServiceMeasure
-from rporec.recommender import Recommender
 from rporec.release.layout import Settings
 
 
@@ -37,6 +36,8 @@ def measure(package: Path, histories: Sequence[Sequence[str]], requests: int) ->
 
 def measure_here(package: Path, histories: Sequence[Sequence[str]], requests: int) -> ServiceMeasure:
     """Do the measurement in this process."""
+    from rporec.recommender import Recommender  # loads torch: not in the process that only asks for the measurement
+
     settings = Settings.load(package)
     recommender = Recommender.load(package, threads=settings.threads)
     asked = [list(history)[-settings.max_history :] for history in histories]

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -156,7 +157,7 @@ class Rechead:
             reasoning = ARCHITECTURES[settings["architecture"]](reader.items, seed=0)
             reasoning.load_state_dict(load_file(folder / _REASONING))
             weights = _weights(settings["weights"])
-        except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
             raise InputError(f"the Rechead cannot be read: {error}", file=folder, cure=cure) from error
         return Rechead(head, reader, reasoning, weights)
 

@@ -22,12 +22,10 @@ class Packed:
     Args:
         carriers: C histories, none the beginning of another.
         groups: for each carrier the places of its groups.
-        rows: [C] training rows of each carrier.
     """
 
     carriers: list[np.ndarray]
     groups: list[np.ndarray]
-    rows: np.ndarray
 
 
 def pack(examples: Examples) -> Packed:
@@ -44,9 +42,7 @@ def pack(examples: Examples) -> Packed:
             carriers.append(examples.histories[place])
             members.append([])
         members[-1].append(place)
-    counts = np.bincount(examples.owner, minlength=len(keys))
-    rows = np.array([counts[places].sum() for places in members], dtype=np.int64)
-    return Packed(carriers, [np.array(places, dtype=np.int64) for places in members], rows)
+    return Packed(carriers, [np.array(places, dtype=np.int64) for places in members])
 
 
 def batches(packed: Packed, size: int, seed: int, epoch: int) -> list[np.ndarray]:

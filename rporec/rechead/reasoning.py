@@ -26,8 +26,9 @@ from rporec.rechead.model import ReasoningModule, Weights
 from rporec.rechead.reader import Evidence, Reader, Reasoning
 
 log = logging.getLogger(__name__)
-_BATCH = 256  # groups
-_RATE, _DECAY = 0.002, 0.01  # AdamW
+_BATCH = 128  # groups
+_RATE, _GATE_RATE, _DECAY = 0.002, 0.02, 0.01  # AdamW; a handful of gate values must move further than the matrices
+_FEW = 16  # values: scalars and gates
 _ROUNDS = 3  # of weights and residual, which look at each other; they agree to 3 digits after two
 _CHUNK_CELLS = 1 << 21
 
@@ -101,7 +102,7 @@ def fit_reasoning(module: ReasoningModule, base: Frozen, told: Told, fit: Reason
         log.warning("no well-formed reasoning to learn from: the reasoning module keeps its first weights")
         return []
     told = told.take(np.array(places))
-    optimizer = torch.optim.AdamW(module.parameters(), lr=_RATE, weight_decay=_DECAY, fused=True)
+    optimizer = _optimizer(module)
     path = folder / "reasoning.safetensors"
     position = checkpoint.load(path, module, optimizer)
     losses = [float(loss) for loss in position["losses"].split()] if position else []
@@ -164,6 +165,13 @@ def temperature(logits: Tensor, held: Examples) -> float:
 
 def _fused(signals: list[Tensor], weights: HeadWeights) -> Tensor:
     return weights.tower * signals[0] + weights.transition * signals[1]
+
+
+def _optimizer(module: ReasoningModule) -> torch.optim.AdamW:
+    few = [parameter for parameter in module.parameters() if parameter.numel() <= _FEW]
+    many = [parameter for parameter in module.parameters() if parameter.numel() > _FEW]
+    groups = [{"params": few, "lr": _GATE_RATE}, {"params": many, "lr": _RATE}]
+    return torch.optim.AdamW(groups, weight_decay=_DECAY, fused=True)
 
 
 def _epoch(

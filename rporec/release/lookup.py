@@ -14,6 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import unquote
 
 CHAMPION, PREVIOUS = "champion", "previous"
 _SQLITE = "sqlite:///"
@@ -89,7 +90,7 @@ def package_folder(uri: str, version: Version, cache: Path) -> Path:
     The caller verifies it (`manifest.verify`); a copy is kept under the package's hash.
     """
     if version.source.startswith("file://"):
-        return Path(version.source.removeprefix("file://"))
+        return Path(unquote(version.source.removeprefix("file://")))
     if "://" not in version.source and Path(version.source).is_dir():
         return Path(version.source)
     return _fetch(uri, version, cache)

@@ -88,7 +88,9 @@ def test_a_given_split_keeps_file_order_and_equal_rows(tmp_path):
 
 def test_a_given_split_names_bad_histories(tmp_path):
     bad = [("f", "", 1), ("f", "09", 1), ("f", "0", 9)]
-    raw = FolderSource(find_layout(shop.write_given(tmp_path, {**shop.SPLIT, "test": [*shop.SPLIT["test"], *bad]}))).read()
+    raw = FolderSource(
+        find_layout(shop.write_given(tmp_path, {**shop.SPLIT, "test": [*shop.SPLIT["test"], *bad]}))
+    ).read()
     found = clean(raw, None, 1.0)
     assert sorted(found.quarantine["reason"]) == ["history_empty", "unknown_history_item", "unknown_item"]
     assert found.interactions.height == 10

@@ -47,7 +47,8 @@ def test_every_break_is_found(folder):
     )
     bad, found = broken(rows, table, folder, min_interactions=1000, min_users=9, min_items=50)
     assert set(bad) == {
-        ("interactions", ""), ("interactions", "user_id"), ("interactions", "item_known"), ("interactions", "timestamp"),
+        ("interactions", ""), ("interactions", "user_id"), ("interactions", "item_known"),
+        ("interactions", "timestamp"),
         ("interactions", "user_id, timestamp, item_id"), ("items", ""), ("items", "item_id"), ("items", "title"),
         ("items", "price"),
     }  # fmt: skip

@@ -46,7 +46,9 @@ def test_never_seen_targets_and_users_are_counted():
 
 
 def test_a_training_row_at_the_split_time_stops(found):
-    late = found.train.with_columns(timestamp=pl.when(pl.col("row_id") == 3).then(found.valid_start).otherwise("timestamp"))
+    late = found.train.with_columns(
+        timestamp=pl.when(pl.col("row_id") == 3).then(found.valid_start).otherwise("timestamp")
+    )
     with pytest.raises(InputError, match="leak: 1 rows of train lie on the wrong side") as caught:
         leakage.audit(dataclasses.replace(found, train=late), TIMED, shop.items())
     assert "row 3: user" in caught.value.message()
@@ -56,9 +58,15 @@ def test_a_training_row_at_the_split_time_stops(found):
 def test_a_history_that_is_not_strictly_before_stops(found):
     target = found.test["target"][0]
     peeking = found.test.with_columns(
-        history=pl.when(pl.col("row_id") == found.test["row_id"][0]).then(pl.lit([target], dtype=pl.List(pl.Int32))).otherwise("history")
+        history=pl.when(pl.col("row_id") == found.test["row_id"][0])
+        .then(pl.lit([target], dtype=pl.List(pl.Int32)))
+        .otherwise("history")
     )
-    rows = [row for row in shop.steady() if not (row[0] == found.test["user_id"][0] and row[1] == f"i{target}" and row[2] < 17)]
+    rows = [
+        row
+        for row in shop.steady()
+        if not (row[0] == found.test["user_id"][0] and row[1] == f"i{target}" and row[2] < 17)
+    ]
     with pytest.raises(InputError, match="not strictly before"):
         leakage.audit(dataclasses.replace(found, test=peeking), shop.timed_table(rows), shop.items())
 
@@ -71,7 +79,9 @@ def test_an_event_in_train_and_test_stops(found):
 
 
 def test_a_group_over_two_slices_stops(found):
-    shared = found.valid.with_columns(group=pl.when(pl.col("row_id") == pl.col("row_id").min()).then(0).otherwise("group"))
+    shared = found.valid.with_columns(
+        group=pl.when(pl.col("row_id") == pl.col("row_id").min()).then(0).otherwise("group")
+    )
     with pytest.raises(InputError, match="share a group"):
         leakage.audit(dataclasses.replace(found, valid=shared), TIMED, shop.items())
 
@@ -97,7 +107,11 @@ def test_one_item_over_and_over_fills_the_window_by_right():
     split = {**shop.SPLIT, "train": [*shop.SPLIT["train"], again], "test": [again, ("d", "34", 2)]}
     audit_given(split)
     shorter = ("r", "55", 5)  # here the place in the user's life is known: it is the same event
-    split = {**shop.SPLIT, "train": [*shop.SPLIT["train"], shorter, ("a", "0123", 4)], "test": [shorter, ("d", "34", 2)]}
+    split = {
+        **shop.SPLIT,
+        "train": [*shop.SPLIT["train"], shorter, ("a", "0123", 4)],
+        "test": [shorter, ("d", "34", 2)],
+    }
     with pytest.raises(InputError, match="stand in train"):
         audit_given(split)
 

@@ -31,7 +31,9 @@ def test_split_by_one_global_time_and_contract():
 
 
 def test_history_is_the_newest_strictly_earlier_purchases_oldest_first():
-    rows = everything(built([("a", f"i{k}", d) for d, k in ((0, 5), (1, 4), (2, 3), (3, 2), (4, 1), (5, 0))] + shop.steady()))
+    rows = everything(
+        built([("a", f"i{k}", d) for d, k in ((0, 5), (1, 4), (2, 3), (3, 2), (4, 1), (5, 0))] + shop.steady())
+    )
     mine = rows.filter(pl.col("user_id") == "a").sort("timestamp")
     assert mine["history"].to_list() == [[5], [5, 4], [5, 4, 3], [5, 4, 3, 2], [4, 3, 2, 1]]
     assert mine["target"].to_list() == [4, 3, 2, 1, 0]
@@ -69,10 +71,13 @@ def test_a_cut_basket_is_not_cut_by_item_id():
 
 
 def test_repeats_off_keeps_first_purchases_only():
-    found = built(shop.steady(), repeats=False, valid_days=8, test_days=8)
-    rows = pl.concat([found.train]) if found.test.is_empty() else everything(found)
-    assert not rows["history"].list.contains(rows["target"]).any()
-    assert found.repeats_dropped == 8 * 20 - 8 * 6
+    firsts = [(f"v{u}", f"i{k}", 3.5 * k + u / 100) for u in range(6) for k in range(6)]
+    again = [(user, "i0", day + 1) for user, _, day in firsts]
+    kept, dropped = built(firsts + again), built(firsts + again, repeats=False)
+    assert everything(kept).height == 66
+    assert everything(dropped).height == 30
+    assert dropped.repeats_dropped == 36
+    assert not everything(dropped)["history"].list.contains(everything(dropped)["target"]).any()
     given = {**shop.SPLIT, "train": [*shop.SPLIT["train"], ("c", "10", 1)]}
     honoured = sequences.build(shop.given_table(given), shop.items(), shop.sequence_params(repeats=False), None)
     assert honoured.repeats_dropped == 1
@@ -122,7 +127,11 @@ def test_given_rows_of_one_history_are_one_group_and_never_over_parts():
     [
         ([row for row in shop.steady() if row[2] < 15], {}, "test"),
         ([row for row in shop.steady() if row[2] >= 17], {}, "train"),
-        ([*((u, i, d) for u, i, d in shop.steady() if u == "u0" or d >= 13)], {"valid_days": 3}, "too few usable users"),
+        (
+            [*((u, i, d) for u, i, d in shop.steady() if u == "u0" or d >= 13)],
+            {"valid_days": 3},
+            "too few usable users",
+        ),
     ],
 )
 def test_a_part_without_rows_is_refused(rows, changes, words):

@@ -8,7 +8,7 @@ import pytest
 from rporec.data.sources import describe, find_layout
 from rporec.errors import InputError
 from tests.data import shop
-from tests.project import REPO
+from tests.project import ROOT
 
 
 def test_describe_names_files_and_hashes_sorted_and_no_path(tmp_path):
@@ -33,9 +33,9 @@ def test_describe_imports_nothing_heavy(tmp_path):
     code = (
         "import sys, pathlib; from rporec.data.sources import describe;"
         f"describe('folder', pathlib.Path({str(tmp_path / 'd')!r}));"
-        "print([m for m in ('polars', 'torch', 'numpy', 'pyarrow', 'great_expectations', 'mlflow') if m in sys.modules])"
+        "print([m for m in ('polars', 'torch', 'numpy', 'great_expectations', 'mlflow') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=REPO, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
@@ -58,7 +58,7 @@ def test_layouts(tmp_path):
         (lambda d: (shop.write_events(d, shop.steady()), (d / "items.parquet").unlink()), ["no item table"]),
         (
             lambda d: (shop.write_events(d, shop.steady()), shop.write_events(d, shop.steady(), suffix=".csv")),
-            ["twice", "items.csv", "interactions.csv"],
+            ["twice", "interactions.parquet", "interactions.csv"],
         ),
     ],
     ids=["missing", "empty", "a_file", "no_tables", "no_valid", "both_layouts", "no_items", "twice"],
@@ -72,8 +72,7 @@ def test_refusals(tmp_path, make, words):
         message = caught.value.message()
         assert str(folder) in message
         assert "cure:" in message
-        assert any(word in message for word in words)
-        assert words[0] in message
+        assert [word for word in words if word not in message] == []
 
 
 def test_no_folder_given():

@@ -1,4 +1,4 @@
-"""A toy market: items of a few brands; the next item is mostly of the last one's brand; an answer may name the target."""
+"""A toy market: the next item is mostly of the last one's brand, and an answer may name the target."""
 
 from __future__ import annotations
 
@@ -109,9 +109,7 @@ def make_rows(honesty: float) -> Rows:
         for place, (name, groups) in enumerate({"fit": 500, "reason": 400, "align": 100, "valid": 300}.items())
     }
     everything = {
-        name: Examples.from_rows(
-            pl.concat([rows(g, SEED + p, 10_000 * p, n) for p, (n, g) in enumerate(kept.items())])
-        )
+        name: Examples.from_rows(pl.concat([rows(g, SEED + p, 10_000 * p, n) for p, (n, g) in enumerate(kept.items())]))
         for name, kept in {
             "train": {"fit": 500, "reason": 400, "align": 100},
             "all": {"fit": 500, "reason": 400, "align": 100, "valid": 300},

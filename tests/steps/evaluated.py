@@ -19,7 +19,7 @@ SHORT = {
 }
 
 
-def prepare(root: Path, test_rows: int = 40) -> None:
+def prepare(root: Path) -> None:
     """Write what the stages before `evaluate` leave."""
     world.write_outputs(root)
     text = (root / "params.yaml").read_text()
@@ -27,7 +27,7 @@ def prepare(root: Path, test_rows: int = 40) -> None:
         text = text.replace(long, short)
     (root / "params.yaml").write_text(text)
     outputs = root / "outputs"
-    test = world.rows("test", test_rows, 2, 180)
+    test = world.rows("test", 40, 2, 180)
     tables.write(test, outputs / "sequence/test.parquet", tables.ROWS)
     tables.write(tables.empty(tables.ORACLE), outputs / "ingest/oracle.parquet", tables.ORACLE)
     for name, ahead in (("cot", 1), ("align", 0)):
@@ -48,9 +48,9 @@ def completions(test: pl.DataFrame, ahead: int) -> pl.DataFrame:
     return pl.DataFrame(told, schema=tables.COMPLETIONS.columns, orient="row")
 
 
-def judged_ready(root: Path, test_rows: int = 40) -> str:
+def judged_ready(root: Path) -> str:
     """Run the real stage `evaluate` and build the package; return its hash."""
-    prepare(root, test_rows)
+    prepare(root)
     stage.execute("evaluate", evaluate.evaluate, root)
     return world.write_package(root / "outputs/package", root)
 

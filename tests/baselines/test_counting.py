@@ -1,0 +1,56 @@
+"""Popularity and Markov by hand; ties."""
+
+import numpy as np
+import torch
+
+from rporec.baselines.counting import DECAYS, Markov, Popularity, choose_decay
+from rporec.evaluation.metrics import rank_targets
+from rporec.rechead.examples import Examples
+from rporec.transitions import Transitions
+
+torch.set_num_threads(1)
+
+
+def order(line: np.ndarray) -> list[int]:
+    return np.argsort(-line, kind="stable").tolist()
+
+
+def test_popularity_is_the_same_for_everyone():
+    ranker = Popularity(np.array([1, 3, 2], np.float32))
+    assert ranker.scores([[0], []]).tolist() == [[1, 3, 2]] * 2
+
+
+def test_markov_counts_first_and_popularity_breaks_ties():
+    # After 0 came 1 once and 2 once; item 2 was a target twice more, item 3 three times, item 0 never.
+    counts = Transitions.fit([[0], [0], [], [], [], [], []], [1, 2, 2, 2, 3, 3, 3], n_items=4, decay=0.5)
+    ranker = Markov(counts)
+    assert order(ranker.scores([[0]])[0]) == [2, 1, 3, 0]
+    assert order(ranker.scores([[3]])[0])[2:] == [1, 0]  # no evidence: popularity alone
+
+
+def test_items_equal_in_both_stay_tied():
+    counts = Transitions.fit([[0], [0]], [1, 2], n_items=4, decay=0.5)
+    ranks = rank_targets(Markov(counts).scores([[0]]), np.array([0, 0]), np.array([1, 3]))
+    assert ranks.above.tolist() == [0, 2]
+    assert ranks.ties.tolist() == [1, 1]
+
+
+def test_a_small_popularity_still_breaks_a_tie_of_large_counts():
+    # 20,000,000 + 1 is 20,000,000 in float32: a plain sum would leave a tie.
+    counts = Transitions(
+        Transitions.fit([[0], [0]], [1, 2], 3, 0.5).counts * np.float32(2e7), np.array([0, 1, 2], np.float32), 0.5
+    )
+    line = Markov(counts).scores([[0]])[0]
+    assert line[2] > line[1] > line[0]
+
+
+def test_a_longer_memory_is_chosen_where_it_pays():
+    rng = np.random.default_rng(1)
+
+    def rows(count: int, step: int) -> Examples:
+        histories = [rng.integers(0, 10, 3) for _ in range(count)]
+        targets = np.array([10 + history[-step] for history in histories])
+        return Examples(np.arange(count), histories, np.arange(count), targets)
+
+    assert choose_decay(rows(400, 1), rows(100, 1), 20) == DECAYS[0]
+    assert choose_decay(rows(400, 3), rows(100, 3), 20) == DECAYS[-1]

@@ -1,0 +1,76 @@
+"""All baselines on a toy market: chosen on valid, refitted on both, above popularity, the same after a kill."""
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from rporec import config
+from rporec.baselines import fit as fitting
+from rporec.baselines import fit_all
+from rporec.evaluation.metrics import ndcg, rank_targets
+from rporec.rechead.examples import Examples
+from tests.rechead import world
+
+torch.set_num_threads(1)
+HISTORIES = [[3], [1, 2, 3], []]
+
+
+@pytest.fixture(scope="module")
+def params() -> config.Params:
+    from tests.project import ROOT
+
+    base = config.load(ROOT / "params.yaml")
+    head = base.rechead.model_copy(update={"text_dim": 16, "width": 16, "batch_size": 32, "learning_rate": 0.01})
+    tests = base.evaluate.model_copy(update={"sasrec_epochs": 6, "sasrec_patience": 2})
+    return base.model_copy(update={"rechead": head, "evaluate": tests})
+
+
+@pytest.fixture(scope="module")
+def parts() -> tuple[pl.DataFrame, pl.DataFrame]:
+    return world.rows(500, seed=1), world.rows(150, seed=2, first=10_000, label="valid")
+
+
+@pytest.fixture(scope="module")
+def rankers(params, parts, tmp_path_factory):
+    return fit_all(*parts, world.catalogue(), params, tmp_path_factory.mktemp("baselines"))
+
+
+def test_all_beat_popularity_on_unseen_rows(rankers):
+    held = Examples.from_rows(world.rows(300, seed=5))
+    reached = {
+        name: float(ndcg(rank_targets(ranker.scores(held.histories), held.owner, held.targets), 10).mean())
+        for name, ranker in rankers.items()
+    }
+    assert list(reached) == ["popularity", "markov", "sasrec", "fusion"]
+    assert all(reached[name] > reached["popularity"] + 0.05 for name in ("markov", "sasrec", "fusion")), reached
+    assert reached["fusion"] > max(reached["markov"], reached["sasrec"]) - 0.02
+
+
+def test_scores_have_the_shape_and_type_of_the_contract(rankers):
+    for ranker in rankers.values():
+        scores = ranker.scores(HISTORIES)
+        assert scores.shape == (3, world.N)
+        assert scores.dtype == np.float32
+        assert np.isfinite(scores).all()
+        assert np.allclose(ranker.scores(HISTORIES[1:2]), scores[1:2], atol=1e-4)
+
+
+def test_the_refit_has_seen_valid(rankers, parts):
+    counted = np.bincount(pl.concat(parts)["target"].to_numpy(), minlength=world.N)
+    assert np.array_equal(rankers["popularity"].counts, counted)
+
+
+def test_a_killed_call_goes_on_to_the_same_scores(rankers, params, parts, tmp_path, monkeypatch):
+    plain = fitting.refit_tower
+
+    def dying(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fitting, "refit_tower", dying)
+    with pytest.raises(KeyboardInterrupt):
+        fit_all(*parts, world.catalogue(), params, tmp_path)
+    monkeypatch.setattr(fitting, "refit_tower", plain)
+    again = fit_all(*parts, world.catalogue(), params, tmp_path)
+    for name, ranker in rankers.items():
+        assert np.array_equal(again[name].scores(HISTORIES), ranker.scores(HISTORIES)), name

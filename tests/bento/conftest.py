@@ -1,0 +1,1 @@
+from tests.release.fixtures import *  # noqa: F403

@@ -1,0 +1,130 @@
+"""The stage on a toy market: complete and readable outputs, the same bytes after a kill, clear words for bad input."""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+import torch
+import yaml
+
+from rporec import tables
+from rporec.errors import InputError
+from rporec.files import read_json
+from rporec.reasoning.parse import render
+from rporec.rechead import arms
+from rporec.rechead.model import Rechead
+from steps import stage
+from steps.rechead import rechead
+from tests.project import ROOT
+from tests.rechead import world
+
+torch.set_num_threads(1)
+SMALL = {
+    "text_dim": 16, "width": 16, "batch_size": 32, "learning_rate": 0.01, "epochs": 4, "reasoning_epochs": 3,
+    "transition_decay": 0.3,
+}  # fmt: skip
+
+
+def prepare(root: Path, **changes: object) -> Path:
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["rechead"].update(SMALL | changes)
+    params["run"]["threads"] = 1
+    (root / "params.yaml").write_text(yaml.safe_dump(params))
+    shutil.copy(ROOT / "dvc.yaml", root / "dvc.yaml")
+    rows = world.make_rows(0.6)
+    parts = {"fit": 500, "reason": 400, "align": 100, "valid": 300}
+    frames = {n: world.rows(g, world.SEED + p, 10_000 * p, n) for p, (n, g) in enumerate(parts.items())}
+    out = root / "outputs"
+    tables.write(world.items(), out / "ingest/items.parquet", tables.ITEMS)
+    train = pl.concat([frames["fit"], frames["reason"], frames["align"]])
+    tables.write(train, out / "sequence/train.parquet", tables.ROWS)
+    tables.write(frames["valid"], out / "sequence/valid.parquet", tables.ROWS)
+    told = [
+        (int(group), label, samples[0])
+        for label, part in (("reason", rows.reason), ("valid", rows.valid))
+        for group, samples in zip(part.examples.groups, part.samples, strict=True)
+    ]
+    completions = pl.DataFrame(
+        {
+            "group": [group for group, _, _ in told],
+            "sample": [0] * len(told),
+            "slice": [label for _, label, _ in told],
+            "prompt": [""] * len(told),
+            "completion": [render(one.thought, one.answer) for _, _, one in told],
+            "thought": [one.thought for _, _, one in told],
+            "answer": [one.answer for _, _, one in told],
+            "well_formed": [True] * len(told),
+            "grounded": [1.0] * len(told),
+        },
+        schema=tables.COMPLETIONS.columns,
+    )
+    tables.write(completions, out / "cot/completions.parquet", tables.COMPLETIONS)
+    return root
+
+
+def hashes(root: Path) -> dict[str, str]:
+    out = root / "outputs/rechead"
+    return {
+        path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(out.rglob("*"))
+        if path.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = prepare(tmp_path_factory.mktemp("rechead"))
+    stage.execute("rechead", rechead, root)
+    return root
+
+
+def test_every_output_is_there_and_loads(made: Path) -> None:
+    out = made / "outputs/rechead"
+    for name in ("reward", "chosen", "final"):
+        assert Rechead.load(out / name).n_items == world.N
+    curve = pl.read_csv(out / "curve.csv")
+    assert curve.columns == ["epoch", "train_loss", "valid_ndcg@10"]
+    told = read_json(out / "rechead.json")
+    assert told["epochs"]["final"] == told["epochs"]["chosen"] <= 4
+    assert set(told["valid"]) == {"reasoning", "reasoning_removed", "no_reasoning"}
+    assert told["valid"]["reasoning"]["ndcg@10"] > told["valid"]["no_reasoning"]["ndcg@10"]
+    assert told["weights"]["chosen"]["strength"] > 0
+    assert not {path.suffix for path in out.rglob("*") if path.is_file()} - {".json", ".csv", ".safetensors"}
+    assert read_json(made / "records/rechead.json")["closing"].startswith("3 heads")
+
+
+@pytest.mark.parametrize("name", ["fit_reasoning", "refit_tower"])
+def test_a_killed_stage_ends_with_the_same_bytes(made: Path, tmp_path: Path, monkeypatch, name: str) -> None:
+    class Killed(BaseException):
+        pass
+
+    def dying(*arguments: object) -> None:
+        raise Killed
+
+    root = prepare(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(arms, name, dying)
+        with pytest.raises(Killed):
+            stage.execute("rechead", rechead, root)
+    assert not (root / "outputs/rechead").exists()
+    stage.execute("rechead", rechead, root)
+    assert hashes(root) == hashes(made)
+
+
+def test_a_missing_table_is_named(made: Path, tmp_path: Path) -> None:
+    root = prepare(tmp_path)
+    (root / "outputs/cot/completions.parquet").unlink()
+    with pytest.raises(InputError, match="completions table is missing"):
+        stage.execute("rechead", rechead, root)
+    assert not (root / "outputs/rechead").exists()
+
+
+def test_the_paper_architecture_is_a_param(tmp_path: Path) -> None:
+    root = prepare(tmp_path, architecture="paper", epochs=2)
+    stage.execute("rechead", rechead, root)
+    settings = read_json(root / "outputs/rechead/final/rechead.json")
+    assert settings["architecture"] == "paper"
+    assert settings["shape"]["ids"] is False
+    assert settings["weights"]["alone"]["transition"] == 0
