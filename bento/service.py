@@ -83,7 +83,10 @@ class Loaded:
 
 
 def load() -> Loaded:
-    """Load the package named by RPOREC_PACKAGE, else the champion of the profile in params.yaml, pinned to its version.
+    """Load the package that is to answer.
+
+    It is the one named by RPOREC_PACKAGE; in a Bento, which holds no params.yaml, its own; else the champion of the
+    profile in params.yaml, pinned to its version.
 
     Raises:
         InputError: there is no champion, or the package is not whole.
@@ -91,10 +94,10 @@ def load() -> Loaded:
     # Imported here, so that BentoML's parent process and the build need no torch.
     from rporec.recommender import Recommender
 
-    given = os.environ.get("RPOREC_PACKAGE", "")
+    given = os.environ.get("RPOREC_PACKAGE", "" if (ROOT / "params.yaml").exists() else "outputs/package")
     version: registry.Version | None = None
     if given:
-        folder = ROOT / given  # an absolute path stays as it is; a Bento names its own, relative one
+        folder = ROOT / given  # an absolute path stays as it is
     else:
         home = Path(os.environ.get("RPOREC_HOME", ROOT / "var")).resolve()
         place = registry.Place(os.environ.get("MLFLOW_TRACKING_URI") or lookup.default_uri(home), home)

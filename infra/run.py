@@ -93,8 +93,7 @@ def judge(space: Workspace) -> None:
         return
     if where.version is None:
         act(space, "gate")
-    if summary.standing(space.root, registry_uri(space), model).verdict == "pass":
-        act(space, "promote")
+    act(space, "promote")  # a failing package too: it stays in MLflow as a run
     write_text(mark, key)
 
 
@@ -115,9 +114,10 @@ def serve(space: Workspace) -> NoReturn:
     """Become the service of the profile's champion."""
     env = {**os.environ, **workspace.environment(space)}
     env.pop(workspace.MARK)  # the service outlives runs, it is no orphan of one
-    port = str(space.params.serve.port)
-    command = [sys.executable, "-m", "bentoml", "serve", "bento.service:Recommendations", "--port", port]
-    os.chdir(space.root if (space.root / "bento").is_dir() else space.checkout)
+    env.setdefault("BENTOML_HOME", str(space.home / "bentoml"))
+    where = ["--host", "127.0.0.1", "--port", str(space.params.serve.port)]
+    command = [sys.executable, "-m", "bentoml", "serve", "bento.service:RPORec", *where]
+    os.chdir(space.root)
     os.execve(sys.executable, command, env)
 
 

@@ -88,7 +88,7 @@ def read(path: Path, table: Table) -> pl.DataFrame:
         raise InputError(f"the {table.name} table is missing", file=path, cure=cure)
     try:
         frame = pl.read_parquet(path)
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
         raise InputError(f"the {table.name} table cannot be read: {error}", file=path, cure=cure) from error
     check(frame, table, str(path))
     return frame

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 
 import polars as pl
@@ -11,32 +12,34 @@ from rporec.align.gather import Texts, gather_heldout, gather_prompts, load_head
 from rporec.align.heldout import HeldOut
 from rporec.align.run import Trained, train_policy
 from rporec.align.scorer import RewardScorer
-from rporec.align.ship import decide, summarise
+from rporec.align.ship import decide, summarise, why_untrained
 from rporec.align.trainer import Setup, prompt_order
 from rporec.align.watch import curve
-from rporec.backbone.generate import Sampling
 from rporec.backbone.source import load_writer
-from rporec.backbone.write import Writing, groups_of, write_completions
+from rporec.backbone.write import groups_of, write_completions
 from rporec.catalogue import Catalogue
 from rporec.files import atomic_file, write_json
 from steps.stage import Outcome, Stage, run_stage
+
+log = logging.getLogger("rporec")
 
 
 def align(stage: Stage) -> Outcome:
     """Train the policy, let it write for valid and test, and decide whether it ships."""
     train, valid, test = (read(stage, f"sequence/{part}.parquet", tables.ROWS) for part in ("train", "valid", "test"))
     before = read(stage, "cot/completions.parquet", tables.COMPLETIONS).filter(pl.col("slice").is_in(["valid", "test"]))
-    texts = Texts(Catalogue.from_table(read(stage, "ingest/items.parquet", tables.ITEMS)), writing(stage))
+    texts = Texts.of(Catalogue.from_table(read(stage, "ingest/items.parquet", tables.ITEMS)), stage.params)
     chosen = load_head(stage.inputs("rechead/chosen"), texts.catalogue)
     prompts = train.filter(pl.col("slice") == "align")
     trained: Trained | None = None
     after, policy = before, stage.inputs("backbone/model")
-    if stage.params.align.steps and not valid.is_empty() and not prompts.is_empty():
+    untrained = why_untrained(stage.params.align.steps, prompts, valid)
+    if not untrained:
         trained = learn(stage, prompts, gather_heldout(chosen, valid, before, texts, stage.params.align), texts)
         policy, groups = trained.folder, groups_of(pl.concat([valid, test]))
         written = write_completions(load_writer(policy), groups, texts.catalogue, texts.writing, stage.work / "policy")
         after = written.completions
-    decision = decide(chosen, valid, after, before, stage.params.align.ship_margin)
+    decision = decide(chosen, valid, after, before, stage.params.align.ship_margin, untrained)
     summary = summarise(decision, after, trained)
     shutil.copytree(policy, stage.new / "policy")
     tables.write(after, stage.new / "completions.parquet", tables.COMPLETIONS)
@@ -58,22 +61,11 @@ def learn(stage: Stage, prompts: pl.DataFrame, heldout: HeldOut, texts: Texts) -
     order = [groups[place] for place in prompt_order(len(groups), params, seed)]
     known = gather_prompts(writer, prompts.filter(pl.col("group").is_in(order)), texts, stage.work / "references")
     head = load_head(stage.inputs("rechead/reward"), texts.catalogue)
+    if head.weights.strength == 0:
+        log.warning("the Rechead gives reasoning no weight (strength 0): the rank cannot tell completions apart")
     scorer = RewardScorer(head, head.encoder, texts.catalogue, known.facts, params, len(writer.tokenizer))
     setup = Setup(backbone, stage.work, seed, stage.params.backbone.max_completion_tokens, "cpu")
     return train_policy(params, setup, writer, [(group, known.prompts[group]) for group in order], scorer, heldout)
-
-
-def writing(stage: Stage) -> Writing:
-    """Return how stage cot let the backbone write, so that policy and backbone are compared at the same settings."""
-    cot, backbone = stage.params.cot, stage.params.backbone
-    sampling = Sampling(
-        num_samples=cot.samples,
-        temperature=cot.temperature,
-        max_new_tokens=backbone.max_completion_tokens,
-        batch_size=cot.batch_size * cot.samples,
-        seed=stage.params.run.seed,
-    )
-    return Writing(sampling, backbone.prompt_items, backbone.max_prompt_tokens, cot.shard_groups)
 
 
 def read(stage: Stage, path: str, table: tables.Table) -> pl.DataFrame:

@@ -13,10 +13,11 @@ import polars as pl
 
 from rporec.align.heldout import HeldOut, sample_groups
 from rporec.align.scorer import Facts, RewardHead
+from rporec.backbone.generate import Sampling
 from rporec.backbone.source import Writer
 from rporec.backbone.write import Writing, groups_of, write_completions
 from rporec.catalogue import Catalogue
-from rporec.config import AlignParams
+from rporec.config import AlignParams, Params
 from rporec.errors import InputError
 from rporec.evaluation.scoring import TestSet
 from rporec.reasoning.ground import Grounder
@@ -36,6 +37,20 @@ class Texts:
 
     catalogue: Catalogue
     writing: Writing
+
+    @staticmethod
+    def of(catalogue: Catalogue, params: Params) -> Texts:
+        """Take the settings of stage cot, so that policy and backbone are compared as they write there."""
+        cot, backbone = params.cot, params.backbone
+        sampling = Sampling(
+            num_samples=cot.samples,
+            temperature=cot.temperature,
+            max_new_tokens=backbone.max_completion_tokens,
+            batch_size=cot.batch_size * cot.samples,
+            seed=params.run.seed,
+        )
+        writing = Writing(sampling, backbone.prompt_items, backbone.max_prompt_tokens, cot.shard_groups)
+        return Texts(catalogue, writing)
 
     def greedy(self) -> Writing:
         """Return the settings with one greedy sample."""

@@ -36,8 +36,23 @@ class Decision:
     rows: int
 
 
+def why_untrained(steps: int, prompts: pl.DataFrame, valid: pl.DataFrame) -> str:
+    """Return why there is nothing to train, "" when there is.
+
+    Args:
+        steps: `align.steps`.
+        prompts: ROWS of the align slice.
+        valid: ROWS of valid, by which the policy would be judged.
+    """
+    if steps == 0:
+        return "align.steps is 0"
+    if prompts.is_empty():
+        return "the align slice has no rows to train on"
+    return "valid has no rows to judge a policy on" if valid.is_empty() else ""
+
+
 def decide(
-    head: RewardHead, valid: pl.DataFrame, policy: pl.DataFrame, backbone: pl.DataFrame, margin: float
+    head: RewardHead, valid: pl.DataFrame, policy: pl.DataFrame, backbone: pl.DataFrame, margin: float, untrained: str
 ) -> Decision:
     """Compare policy and backbone.
 
@@ -47,20 +62,19 @@ def decide(
         policy: COMPLETIONS of the policy for these groups.
         backbone: COMPLETIONS of the backbone for the same groups.
         margin: NDCG@10 by which the policy may trail.
+        untrained: why there was nothing to train, "" when a policy was trained.
     """
     if valid.is_empty():
-        return Decision("backbone", "valid has no rows to judge the policy on", None, None, 0)
+        return Decision("backbone", untrained, None, None, 0)
     test = TestSet.from_rows(valid)
-    if policy.equals(backbone):
-        same = float(ndcg_rows(head, test, reasoning_of(backbone, test.groups)).mean())
-        return Decision("backbone", "the policy writes just what the backbone writes", same, same, valid.height)
     after, before = (
         float(ndcg_rows(head, test, reasoning_of(completions, test.groups)).mean())
         for completions in (policy, backbone)
     )
-    gain = after - before
     compared = f"NDCG@10 on valid {after:.4f} against {before:.4f} of the backbone, margin {margin:g}"
-    if gain < -margin:
+    if untrained:
+        return Decision("backbone", untrained, after, before, valid.height)
+    if after - before < -margin:
         return Decision("backbone", f"the policy trails beyond the margin: {compared}", after, before, valid.height)
     return Decision("policy", f"the policy does not trail beyond the margin: {compared}", after, before, valid.height)
 

@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
 
 from rporec.errors import InputError
+
+transformers_logging.disable_progress_bar()  # a bar for one small file says nothing
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -97,7 +101,7 @@ def load_writer(source: str | Path, dtype: str = "float32", device: str = "cpu")
         tokenizer = AutoTokenizer.from_pretrained(str(source))
         # use_safetensors: weights in pickle files would run code when loaded, so they are refused.
         model = AutoModelForCausalLM.from_pretrained(str(source), dtype=DTYPES[dtype], use_safetensors=True)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise _unusable(source, str(error).strip().splitlines()[0]) from error
     if tokenizer.eos_token_id is None:
         raise _unusable(source, "its tokenizer has no end token, so completions would never finish")

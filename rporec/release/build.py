@@ -52,7 +52,7 @@ def build(parts: Parts, folder: Path) -> Manifest:
     Raises:
         InputError: a part is missing, unreadable, or of a kind that a package may not hold.
     """
-    # copyfile, not copy2: a trainer leaves its weights readable by their owner alone, a service may run as another user.
+    # copyfile, not copy2: weights are saved readable by their owner alone, and a service may run as another user.
     shutil.copytree(parts.rechead, folder / layout.RECHEAD, copy_function=shutil.copyfile)
     shutil.copytree(parts.writer, folder / layout.WRITER, copy_function=shutil.copyfile)
     items = tables.read(parts.items, tables.ITEMS)

@@ -149,10 +149,8 @@ def _is_outage(error: Exception) -> bool:
     names = {kind.__name__ for kind in type(error).__mro__}
     if names & {"ConnectionError", "Timeout", "OperationalError", "RetryError"}:
         return True
-    text = str(error)
-    return "MlflowException" in names and any(
-        sign in text for sign in ("Max retries exceeded", "failed with exception", "error code 5", "OperationalError")
-    )
+    signs = ("TEMPORARILY_UNAVAILABLE", "Max retries exceeded", "failed with exception", "error code 5")
+    return "MlflowException" in names and any(sign in f"{vars(error).get('error_code')} {error}" for sign in signs)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,8 +1,7 @@
-"""A small run of alignment, also as a program, so that a test can kill it (arguments: backbone, work)."""
+"""A small run of alignment on the toy world."""
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import torch
@@ -29,7 +28,3 @@ def run(backbone: Path, work: Path, params: AlignParams, head: world.PlantedHead
     if head is not None:
         scorer.head = head
     return train_policy(params, setup, world.writer(backbone), prompts, scorer, world.heldout(TARGET))
-
-
-if __name__ == "__main__":
-    run(Path(sys.argv[1]), Path(sys.argv[2]), small())

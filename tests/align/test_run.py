@@ -1,18 +1,12 @@
 """A run of alignment: it learns, moves what it should, leaves the rest, and survives kills."""
 
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from rporec.align.checkpoints import mark_whole, newest_whole
-from rporec.align.run import clear_checkpoints
 from rporec.align.trainer import Policy, grpo_config, padded, prompt_order
 from rporec.align.watch import COLUMNS, Journal, best_step, has_stalled
 from rporec.errors import InputError
@@ -71,20 +65,41 @@ def test_what_is_kept_holds_no_pickle(undisturbed):
     assert {file.suffix for file in undisturbed.folder.iterdir()} == {".json", ".safetensors"}
 
 
-@pytest.mark.parametrize("step", [3])
-def test_a_killed_run_ends_with_the_same_bytes(backbone, undisturbed, tmp_path, step):
-    root = Path(__file__).parents[2]
-    command = [sys.executable, "-m", "tests.align.runs", str(backbone), str(tmp_path)]
-    process = subprocess.Popen(command, cwd=root, stderr=subprocess.DEVNULL)
-    reached = tmp_path / "journal" / f"{step:06d}.json"
-    deadline = time.monotonic() + 200
-    while not reached.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "the run was over before it was killed"
+class Stopped(Exception):
+    pass
+
+
+def run_until(step, backbone, work):
+    """Run, and stop at the moment when this step is about to be written down."""
+    write = Journal.write
+
+    def stopping(self, at, row, rollouts):
+        if at == step:
+            raise Stopped
+        write(self, at, row, rollouts)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Journal, "write", stopping)
+        with pytest.raises(Stopped):
+            runs.run(backbone, work, runs.small())
+
+
+@pytest.mark.parametrize("steps", [(1,), (3,), (3, 5, 6)], ids=["before a checkpoint", "after one", "three times"])
+def test_a_run_that_is_stopped_ends_with_the_same_bytes(backbone, undisturbed, tmp_path, steps):
+    for step in steps:
+        run_until(step, backbone, tmp_path)
     resumed = runs.run(backbone, tmp_path, runs.small())
     assert resumed.rows == undisturbed.rows
     assert resumed.rollouts == undisturbed.rollouts
+    assert sha256_path(resumed.folder) == sha256_path(undisturbed.folder)
+
+
+def test_a_torn_checkpoint_costs_steps_but_not_the_result(backbone, undisturbed, tmp_path):
+    run_until(5, backbone, tmp_path)
+    torn = tmp_path / "checkpoints" / "checkpoint-4" / "optimizer.pt"
+    torn.write_bytes(torn.read_bytes()[:100])
+    resumed = runs.run(backbone, tmp_path, runs.small())
+    assert resumed.rows == undisturbed.rows
     assert sha256_path(resumed.folder) == sha256_path(undisturbed.folder)
 
 
@@ -106,14 +121,6 @@ def test_a_half_written_checkpoint_is_ignored(tmp_path):
     assert newest_whole(tmp_path) == (2, tmp_path / "checkpoint-2")
     shutil.rmtree(tmp_path / "checkpoint-2")
     assert newest_whole(tmp_path) is None
-
-
-def test_checkpoints_go_and_the_policy_stays(tmp_path, backbone):
-    setup = world.setup(backbone, tmp_path)
-    (tmp_path / "checkpoints" / "checkpoint-2").mkdir(parents=True)
-    (tmp_path / "best").mkdir()
-    clear_checkpoints(setup)
-    assert [p.name for p in tmp_path.iterdir()] == ["best"]
 
 
 def test_a_writer_that_is_never_well_formed_stops_the_run(tmp_path):

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of packages, registry and service: one toy package, one migrated registry, made once, copied."""
+"""Fixtures for packages, registry and service: one toy package and one migrated registry, made once and copied."""
 
 from __future__ import annotations
 

@@ -106,7 +106,12 @@ def write_rechead(folder: Path, catalogue: Catalogue, train: pl.DataFrame) -> No
 
 def write_outputs(root: Path) -> None:
     """Write below `root` what the stages before `package` leave: outputs, params.yaml, dvc.yaml."""
-    outputs, train, valid, test = root / "outputs", rows("fit", 160, 0, 0), rows("valid", 20, 1, 160), rows("test", 20, 2, 180)
+    outputs, train, valid, test = (
+        root / "outputs",
+        rows("fit", 160, 0, 0),
+        rows("valid", 20, 1, 160),
+        rows("test", 20, 2, 180),
+    )
     events = pl.DataFrame(
         {
             "user_id": ["u0"], "item_id": ["i00"], "timestamp": [1_700_000_000], "order": [0], "split": [None],

@@ -1,0 +1,87 @@
+"""Build the Bento of the champion: `python -m bento.build`. Outside the promise of equal bytes; nothing depends on it.
+
+Code and package are laid out in a folder of their own first: BentoML walks its whole build context, and a checkout
+holds a virtual environment and the outputs of runs that may have failed their gates.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from rporec import config
+from rporec.errors import InputError
+from rporec.release import lookup, registry
+from rporec.release.lookup import Version
+
+NAME = "rporec"
+
+
+def build(root: Path) -> str:
+    """Build the champion's Bento into BENTOML_HOME (default: RPOREC_HOME/bentoml); return its tag.
+
+    Raises:
+        InputError: there is no champion, its package is not whole, or BentoML refused.
+    """
+    home = Path(os.environ.get("RPOREC_HOME", root / "var")).resolve()
+    place = registry.Place(os.environ.get("MLFLOW_TRACKING_URI") or lookup.default_uri(home), home)
+    model = lookup.model_name(config.load(root / "params.yaml").run.profile)
+    found = registry.champion_package(place, model)
+    if found is None:
+        raise InputError("there is no champion to build a Bento of", field="model", value=model, cure="make run first")
+    version, package = found
+    store = Path(os.environ.get("BENTOML_HOME") or home / "bentoml")
+    name = bento_version(version)
+    if not (store / "bentos" / NAME / name).is_dir():
+        store.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory() as folder:
+            lay_out(root, package, Path(folder))
+            run_build(Path(folder), name, store)
+    return f"{NAME}:{name}"
+
+
+def bento_version(version: Version) -> str:
+    """Return the Bento's version: profile, registry version and package, so that a tag names exact bytes."""
+    return f"{version.model.removeprefix('rporec-')}-v{version.number}-{version.package_hash[:12]}"
+
+
+def lay_out(root: Path, package: Path, folder: Path) -> None:
+    """Put code and package where bentofile.yaml looks for them."""
+    for name in ("bento", "rporec"):
+        shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(package, folder / "outputs" / "package", copy_function=shutil.copyfile)
+
+
+def run_build(folder: Path, version: str, store: Path) -> None:
+    """Call `bentoml build` on a laid out folder.
+
+    Raises:
+        InputError: BentoML refused.
+    """
+    command = ["bentoml", "build", "-f", "bento/bentofile.yaml", "--version", version, "."]
+    env = {**os.environ, "BENTOML_HOME": str(store), "BENTOML_DO_NOT_TRACK": "True"}
+    done = subprocess.run(
+        [sys.executable, "-m", *command], cwd=folder, env=env, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise InputError(
+            f"bentoml build failed: {(done.stderr or done.stdout).strip()[-500:]}",
+            file=store, cure="mend what BentoML names and run the command again",
+        )  # fmt: skip
+
+
+def main() -> None:
+    """Build in the current folder and print the tag; exit 1 with one message where that is refused."""
+    try:
+        sys.stdout.write(f"bento: {build(Path.cwd())}\n")
+    except InputError as error:
+        sys.stderr.write(f"{error.message()}\n")
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""The COMPLETIONS table: by shard, resumable, from histories alone."""
+
+import polars as pl
+import pytest
+
+from rporec import tables
+from rporec.backbone import write
+from rporec.backbone.generate import Sampling
+from rporec.backbone.write import Writing, groups_of, write_completions
+from rporec.reasoning.ground import ground
+from rporec.reasoning.parse import parse
+from tests.backbone.models import qwen3
+from tests.reasoning.shop import catalogue
+
+
+def rows(groups=7):
+    lines = [(group, group % 4, target) for group in range(groups) for target in range(1 + group % 3)]
+    return pl.DataFrame(
+        [
+            (number, 100 - group, f"u{group}", None, list(range(length)), target, "reason" if group % 2 else "valid")
+            for number, (group, length, target) in enumerate(lines)
+        ],
+        schema=tables.ROWS.columns,
+        orient="row",
+    )
+
+
+def writing(**changes):
+    values = {"prompt_items": 2, "max_prompt_tokens": 900, "shard_groups": 3, **changes}
+    return Writing(sampling=Sampling(num_samples=2, temperature=1.0, max_new_tokens=10, batch_size=8, seed=1), **values)
+
+
+def test_one_row_a_group_without_targets():
+    groups = groups_of(rows())
+    assert groups.columns == ["group", "slice", "history"]
+    assert groups["group"].to_list() == sorted(set(rows()["group"]))
+
+
+def test_the_table_is_whole_sorted_and_parsed(tmp_path):
+    written = write_completions(qwen3(1024), groups_of(rows()), catalogue(), writing(), tmp_path)
+    table = written.completions
+    tables.check(table, tables.COMPLETIONS, "here")
+    assert table.height == 14
+    assert table.equals(table.sort("group", "sample"))
+    histories = dict(groups_of(rows()).select("group", "history").iter_rows())
+    for row in table.iter_rows(named=True):
+        parsed = parse(row["completion"])
+        assert (parsed.thought, parsed.answer, parsed.well_formed) == (
+            row["thought"], row["answer"], row["well_formed"]
+        )  # fmt: skip
+        assert row["grounded"] == ground(parsed.thought, histories[row["group"]][-2:], catalogue()).share
+
+
+def test_a_killed_run_writes_the_same_table(tmp_path, monkeypatch):
+    whole = write_completions(qwen3(1024), groups_of(rows()), catalogue(), writing(), tmp_path / "whole")
+    real, shards = write._write_shard, []
+
+    def dying(*args):
+        if len(shards) == 1:
+            raise KeyboardInterrupt
+        shards.append(1)
+        return real(*args)
+
+    monkeypatch.setattr(write, "_write_shard", dying)
+    with pytest.raises(KeyboardInterrupt):
+        write_completions(qwen3(1024), groups_of(rows()), catalogue(), writing(), tmp_path / "kept")
+    shards[:] = [1]  # from here on any shard is refused but those that are missing
+    left = []
+    monkeypatch.setattr(write, "_write_shard", lambda *args: left.append(1) or real(*args))
+    again = write_completions(qwen3(1024), groups_of(rows()), catalogue(), writing(), tmp_path / "kept")
+    assert len(left) == 2
+    assert again.completions.equals(whole.completions)
+
+
+def test_dropped_items_are_counted(tmp_path):
+    writer = qwen3(1024)
+    budget = writer.count("nothing") + 80
+    written = write_completions(
+        writer, groups_of(rows()), catalogue(), writing(prompt_items=9, max_prompt_tokens=budget), tmp_path
+    )
+    assert written.dropped >= written.shortened > 0
+
+
+def test_no_groups_no_rows(tmp_path):
+    written = write_completions(qwen3(1024), groups_of(rows(0)), catalogue(), writing(), tmp_path)
+    assert written.completions.height == 0

@@ -1,0 +1,64 @@
+"""Which package the service loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bento import service
+from rporec.errors import InputError
+from rporec.release import lookup, manifest, registry, verdict
+from rporec.release.registry import Place, Request
+from tests.release import world
+
+
+def _promote(place: Place, package: Path) -> str:
+    package_hash = manifest.read(package).package_hash
+    now = registry.champion(place, "rporec-demo")
+    gates = world.write_verdict(place.home / "gates.json", package_hash, champion=now.number if now else None)
+    request = Request(package, verdict.read(gates), "", package.as_uri(), {"as_of": ""}, "someone")
+    registry.promote(place, "rporec-demo", request)
+    return package_hash
+
+
+def test_the_champion_is_loaded_and_pinned(
+    place: Place, package: Path, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RPOREC_HOME", str(place.home))
+    first = _promote(place, package)
+    loaded = service.load()
+    assert loaded.info.model_dump() == {"name": "rporec-demo", "version": 1, "package_hash": first}
+    world.write_package(tmp_path / "second", workspace, mark="2")
+    second = _promote(place, tmp_path / "second")
+    assert loaded.info.version == 1
+    assert loaded.recommender.package_hash == first
+    assert service.load().info.model_dump() == {"name": "rporec-demo", "version": 2, "package_hash": second}
+    assert lookup.by_number(place.uri, "rporec-demo", 1) is not None
+
+
+def test_a_given_package_goes_before_the_champion(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RPOREC_PACKAGE", str(package))
+    assert service.load().info.version is None
+
+
+def test_a_bento_holds_no_params_and_loads_its_own_package(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RPOREC_PACKAGE", raising=False)
+    (tmp_path / "outputs").mkdir()
+    package.rename(tmp_path / "outputs/package")
+    monkeypatch.setattr(service, "ROOT", tmp_path)
+    assert service.load().info.version is None
+
+
+def test_no_champion_and_a_changed_package_are_told(
+    place: Place, package: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RPOREC_HOME", str(place.home))
+    with pytest.raises(InputError, match="no champion to serve"):
+        service.load()
+    (package / "card.md").write_text("changed")
+    monkeypatch.setenv("RPOREC_PACKAGE", str(package))
+    with pytest.raises(InputError, match="was changed"):
+        service.load()

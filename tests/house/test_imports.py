@@ -1,0 +1,106 @@
+"""Imports run one way: dags -> (dvc) -> steps -> rporec <- bento; within rporec over five floors, without a circle."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+from pathlib import Path
+
+import pytest
+
+from infra import deps
+from tests.project import ROOT
+
+# A floor may import its own and lower floors.
+FLOORS = (
+    {"errors", "files", "progress", "config", "tables", "catalogue", "checkpoint"},
+    {"encode", "transitions", "reasoning", "data"},
+    {"backbone", "rechead", "baselines", "align", "evaluation"},
+    {"recommender"},
+    {"release"},
+)
+MAY_IMPORT = {
+    "rporec": {"rporec"},
+    "steps": {"rporec", "steps"},
+    "bento": {"rporec", "bento"},
+    "dags": set(),
+    "infra": {"rporec", "steps", "infra"},
+}
+OURS = {"rporec", "steps", "bento", "dags", "infra", "tests"}
+FILES = sorted(path.relative_to(ROOT).as_posix() for top in MAY_IMPORT for path in (ROOT / top).rglob("*.py"))
+
+
+def _imported(name: str) -> set[str]:
+    """Every module that a file names, for types too."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse((ROOT / name).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module or ""}
+    return found
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_imports_run_one_way(name: str) -> None:
+    used = {module.split(".")[0] for module in _imported(name)} & OURS
+    assert used <= MAY_IMPORT[name.split("/")[0]], f"{name} imports {used}"
+
+
+def _floor(module: str) -> int:
+    part = module.split(".")[1]
+    found = [number for number, names in enumerate(FLOORS) if part in names]
+    assert found, f"rporec.{part} stands on no floor: add it to FLOORS"
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in FILES if name.startswith("rporec/") and name != "rporec/__init__.py"]
+)
+def test_no_floor_imports_a_higher_one(name: str) -> None:
+    own = _floor(name.removesuffix(".py").replace("/", "."))
+    for module in _imported(name):
+        if module.startswith("rporec."):
+            assert _floor(module) <= own, f"{name} imports {module}"
+
+
+def test_there_is_no_circle() -> None:
+    graph = {name: deps.imported_files(ROOT, ROOT / name) for name in FILES if name.startswith("rporec/")}
+    list(graphlib.TopologicalSorter(graph).static_order())
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("rporec/")])
+def test_the_library_reads_no_argv_environment_or_clock_date(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for banned in ("sys.argv", "os.environ", "os.getenv", "argparse", "import pickle", "torch.save(", "joblib"):
+        assert banned not in text, f"{name} holds {banned}"
+
+
+def test_nothing_to_do_imports_nothing_heavy() -> None:
+    graph: dict[str, list[str]] = {}
+    queue = ["infra/run.py"]
+    while queue:
+        name = queue.pop()
+        if name not in graph:
+            graph[name] = [module for module in _top_level(ROOT / name) if (ROOT / module).is_file()]
+            queue += graph[name]
+    heavy = {"torch", "mlflow", "great_expectations", "transformers", "bentoml"}
+    for name in graph:
+        tree = ast.parse((ROOT / name).read_text(encoding="utf-8"))
+        modules = {m for node in tree.body for m in _names(node)}
+        assert not {module.split(".")[0] for module in modules} & heavy, name
+
+
+def _names(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        return [node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return []
+
+
+def _top_level(path: Path) -> list[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    modules = [module for node in tree.body for module in _names(node) if module.split(".")[0] in OURS]
+    return [f"{module.replace('.', '/')}.py" for module in modules]

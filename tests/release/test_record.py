@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rporec.errors import InputError
+from rporec.release import lineage, record, registry
+from rporec.release.record import RunRecord
+from rporec.release.registry import Place
+
+
+def _run(tmp_path: Path, **changes: Any) -> RunRecord:
+    (tmp_path / "curve.csv").write_text("step,loss\n1,2\n")
+    many = {f"s{i}": {"a": i} for i in range(150)}
+    settings = {
+        "experiment": "rporec-demo", "key": "k1", "tags": {"verdict": "pass"},
+        "params": {"align": {"steps": 3, "weights": {"rank": 0.5}}, "run": {"seed": 7}, **many},
+        "metrics": {"rporec.ndcg@10": 0.125, **{f"m.{i}": float(i) for i in range(1200)}},
+        "files": {"backbone": [tmp_path / "curve.csv"]}, "package": None,
+    }  # fmt: skip
+    return RunRecord(**{**settings, **changes})
+
+
+def test_one_run_holds_everything_and_sending_again_adds_no_run(place: Place, package: Path, tmp_path: Path) -> None:
+    whole = _run(tmp_path, package=package)
+    sent = record.send(place, whole)
+    assert record.send(place, whole) == sent
+    client = registry.client(place)
+    experiment = client.get_experiment_by_name("rporec-demo")
+    runs = client.search_runs([experiment.experiment_id])
+    assert [run.info.run_id for run in runs] == [sent.run_id]
+    data = runs[0].data
+    assert (data.params["align.steps"], data.params["align.weights.rank"], data.params["run.seed"]) == ("3", "0.5", "7")
+    assert (data.metrics["rporec.ndcg_at_10"], data.metrics["m.1199"], data.tags["verdict"]) == (0.125, 1199.0, "pass")
+    assert runs[0].info.status == "FINISHED"
+    kept = {artifact.path for artifact in client.list_artifacts(sent.run_id)}
+    assert kept == {"backbone", "package"}
+    assert (place.home / "mlartifacts").as_uri() in sent.package_source
+
+
+def test_a_run_without_a_pass_holds_no_package(place: Place, tmp_path: Path) -> None:
+    sent = record.send(place, _run(tmp_path))
+    assert sent.package_source == ""
+    assert {artifact.path for artifact in registry.client(place).list_artifacts(sent.run_id)} == {"backbone"}
+
+
+class _Answers:
+    """Fails as told, then answers."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+
+    def __call__(self) -> str:
+        if self.errors:
+            raise self.errors.pop(0)
+        return "done"
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    found: list[float] = []
+    monkeypatch.setattr(record.time, "sleep", found.append)
+    return found
+
+
+def test_an_outage_is_waited_out(waits: list[float]) -> None:
+    from mlflow.exceptions import MlflowException
+
+    outage = MlflowException("API request to http://x failed with exception HTTPConnectionPool: Max retries exceeded")
+    assert record.patiently(_Answers(ConnectionError("refused"), outage, outage), 60, "http://x") == "done"
+    assert waits == [1.0, 2.0, 4.0]
+
+
+def test_an_outage_that_lasts_is_told_with_the_cure(waits: list[float]) -> None:
+    always = _Answers(*[ConnectionError("refused")] * 9)
+    with pytest.raises(InputError, match="did not answer for 0 s: refused") as told:
+        record.patiently(always, 0, "http://x")
+    assert "run the same command again" in told.value.message()
+    assert waits == []
+
+
+def test_a_refusal_is_no_outage(waits: list[float]) -> None:
+    from mlflow.exceptions import MlflowException
+
+    for error in (MlflowException("no such model"), InputError("bad", cure="mend"), ValueError("x")):
+        with pytest.raises(type(error)):
+            record.patiently(_Answers(error), 60, "http://x")
+    assert waits == []
+
+
+def test_records_of_other_params_bring_no_metrics(tmp_path: Path) -> None:
+    (tmp_path / "records").mkdir()
+    (tmp_path / "out.csv").write_text("x")
+    for stage, steps in (("align", 3), ("cot", 9)):
+        told = {
+            "params": {"steps": steps}, "metrics": {"reward": 0.5, "none": None}, "files": ["out.csv", "gone.csv"],
+            "seconds": 2.0, "peak_mb": 10.0,
+        }  # fmt: skip
+        (tmp_path / "records" / f"{stage}.json").write_text(json.dumps(told))
+    metrics, files = lineage.collect(tmp_path, ["align", "cot", "absent"], {"align": {"steps": 3}, "cot": {"steps": 3}})
+    assert metrics == {"align.reward": 0.5, "align.seconds": 2.0, "align.peak_mb": 10.0}
+    assert files == {"align": [tmp_path / "out.csv"], "cot": [tmp_path / "out.csv"]}

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from rporec.files import sha256_file
+from rporec.release import lookup, manifest, summary
+from tests.release import world
+
+
+@pytest.fixture
+def root(workspace: Path, tmp_path: Path) -> Path:
+    shutil.copytree(workspace / "scratch/package", tmp_path / "outputs/package")
+    shutil.copytree(workspace / "outputs/evaluate", tmp_path / "outputs/evaluate")
+    return tmp_path
+
+
+def _standing(root: Path) -> tuple[str | None, int | None, bool]:
+    found = summary.standing(root, lookup.default_uri(root), "rporec-demo")
+    return found.verdict, found.version, found.settled
+
+
+def test_a_package_that_nobody_judged_has_no_verdict(root: Path) -> None:
+    assert _standing(root) == (None, None, False)
+
+
+def test_a_verdict_counts_for_its_own_package_only(root: Path) -> None:
+    package_hash = manifest.read(root / summary.PACKAGE).package_hash
+    world.write_verdict(root / summary.GATES, "0" * 64)
+    assert _standing(root) == (None, None, False)
+    world.write_verdict(root / summary.GATES, package_hash)
+    assert _standing(root) == ("pass", None, False)
+    world.write_verdict(root / summary.GATES, package_hash, failed="floor")
+    assert _standing(root) == ("fail", None, False)
+
+
+def test_a_recorded_fail_is_settled_until_the_verdict_changes(root: Path) -> None:
+    package_hash = manifest.read(root / summary.PACKAGE).package_hash
+    gates = world.write_verdict(root / summary.GATES, package_hash, failed="floor")
+    note = {"package_hash": package_hash, "verdict": "fail", "version": None, "verdict_hash": sha256_file(gates)}
+    world.write(root / summary.PROMOTION, note)
+    assert _standing(root) == ("fail", None, True)
+    world.write_verdict(gates, package_hash, failed="form")
+    assert _standing(root) == ("fail", None, False)
+
+
+def test_a_version_that_the_registry_does_not_know_is_not_believed(root: Path) -> None:
+    package_hash = manifest.read(root / summary.PACKAGE).package_hash
+    note = {"package_hash": package_hash, "verdict": "pass", "version": 3, "verdict_hash": ""}
+    world.write(root / summary.PROMOTION, note)
+    assert _standing(root) == (None, None, False)
+
+
+def test_the_summary_holds_what_machines_expect(root: Path) -> None:
+    package_hash = manifest.read(root / summary.PACKAGE).package_hash
+    world.write_verdict(root / summary.GATES, package_hash)
+    world.write(root / "records/align.json", {"seconds": 2.5, "peak_mb": 300.0})
+    world.write(root / "records/gate.json", {"seconds": 1.0, "peak_mb": 200.0})
+    facts = summary.RunFacts("demo", "abc", ["ingest", "align"], ["ingest"], lookup.default_uri(root))
+    built = summary.build_summary(root, facts)
+    expected = "profile verdict version git_commit data_hash package_hash metrics stages"
+    assert list(built) == expected.split()
+    assert (built["profile"], built["verdict"], built["version"], built["git_commit"]) == ("demo", "pass", None, "abc")
+    assert (built["data_hash"], built["package_hash"]) == ("d", package_hash)
+    assert set(built["metrics"]) == set(world.RANKERS)
+    assert all(set(figures) == {*world.FIGURES, "n"} for figures in built["metrics"].values())
+    assert built["stages"] == [
+        {"name": "ingest", "seconds": None, "peak_mb": None, "cached": True},
+        {"name": "align", "seconds": 2.5, "peak_mb": 300.0, "cached": False},
+        {"name": "gate", "seconds": 1.0, "peak_mb": 200.0, "cached": False},
+    ]

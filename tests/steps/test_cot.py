@@ -1,0 +1,56 @@
+"""Stage cot: completions for reason, valid and test; no target can reach them; resumable to the same bytes."""
+
+import pytest
+
+from rporec import tables
+from rporec.backbone import write
+from rporec.files import read_json
+from steps.backbone import backbone
+from steps.cot import cot
+from tests.steps.data_flow import hashes, run
+from tests.steps.writing_flow import prepared, write_rows
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    made = prepared(tmp_path_factory.mktemp("cot"))
+    run(made, "backbone", backbone)
+    run(made, "cot", cot)
+    return made
+
+
+def test_it_writes_for_three_slices_only(root):
+    table = tables.read(root / "outputs/cot/completions.parquet", tables.COMPLETIONS)
+    assert dict(table["slice"].value_counts().iter_rows()) == {"reason": 8, "valid": 5, "test": 6}
+    assert table["group"].n_unique() == 19
+    summary = read_json(root / "outputs/cot/cot.json")
+    assert summary["completions"] == 19
+    assert 0 <= summary["well_formed"] <= 1
+    assert (summary["completions_reason"], summary["completions_valid"], summary["completions_test"]) == (8, 5, 6)
+
+
+def test_targets_cannot_reach_a_completion(root):
+    before = hashes(root / "outputs/cot")
+    write_rows(root, move=5)
+    run(root, "cot", cot)
+    write_rows(root)
+    assert hashes(root / "outputs/cot") == before
+
+
+def test_a_killed_run_ends_with_the_same_bytes(root, monkeypatch):
+    before = hashes(root / "outputs/cot")
+    real, shards = write._write_shard, []
+
+    def dying(*args):
+        if len(shards) == 2:
+            raise KeyboardInterrupt
+        shards.append(1)
+        return real(*args)
+
+    monkeypatch.setattr(write, "_write_shard", dying)
+    with pytest.raises(KeyboardInterrupt):
+        run(root, "cot", cot)
+    monkeypatch.setattr(write, "_write_shard", lambda *args: shards.append(1) or real(*args))
+    run(root, "cot", cot)
+    assert len(shards) == 4  # 19 groups in shards of 5; none was written twice
+    assert hashes(root / "outputs/cot") == before

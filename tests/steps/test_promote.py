@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rporec.errors import InputError
+from rporec.files import read_json
+from rporec.release import audit, lookup, manifest, registry, summary
+from rporec.release.registry import Place
+from steps import promote as step
+from tests.release import world
+from tests.release.fixtures import place, shared, template, workspace  # noqa: F401 - fixtures
+
+MODEL = "rporec-demo"
+
+
+@pytest.fixture
+def root(workspace: Path, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:  # noqa: F811
+    """A workspace with a package, records of two stages, and an empty registry."""
+    root = tmp_path / "root"
+    shutil.copytree(workspace, root)
+    shutil.copytree(workspace / "scratch/package", root / "outputs/package")
+    params = json.loads(json.dumps({"steps": 0}))
+    for stage in ("align", "cot"):
+        record = {"params": params, "metrics": {}, "files": [], "seconds": 1.0, "peak_mb": 1.0, "stage": stage}
+        world.write(root / f"records/{stage}.json", record)
+    (root / "dvc.lock").write_text("schema: '2.0'\n")
+    monkeypatch.setenv("RPOREC_HOME", str(place.home))
+    return root
+
+
+def _hash(root: Path) -> str:
+    return manifest.read(root / summary.PACKAGE).package_hash
+
+
+def _runs(place: Place) -> list[str]:  # noqa: F811
+    client = registry.client(place)
+    experiment = client.get_experiment_by_name(MODEL)
+    return [] if experiment is None else [run.info.run_id for run in client.search_runs([experiment.experiment_id])]
+
+
+def test_a_pass_is_recorded_promoted_and_asked(root: Path, place: Place) -> None:  # noqa: F811
+    world.write_verdict(root / summary.GATES, _hash(root))
+    done = step.promote(root, must=True)
+    assert (done.verdict, done.version) == ("pass", 1)
+    note = read_json(root / summary.PROMOTION)
+    assert note["run_id"] == _runs(place)[0]
+    assert (note["package_hash"], note["verdict"], note["version"]) == (_hash(root), "pass", 1)
+    champion = registry.champion(place, MODEL)
+    assert champion is not None
+    assert champion.run_id == note["run_id"]
+    assert champion.tags["dvc_lock_hash"]
+    assert champion.tags["data_hash"] == "d"
+    told = (root / "reports/recommendation.txt").read_text()
+    for part in ("Champion: version 1 of rporec-demo", "thought:", "Ranking", "What the user really took next"):
+        assert part in told
+    standing = summary.standing(root, place.uri, MODEL)
+    assert (standing.verdict, standing.version, standing.settled) == ("pass", 1, True)
+    assert read_json(root / "records/promote.json")["stage"] == "promote"
+
+
+def test_once_promoted_there_is_nothing_left_to_do(root: Path, place: Place) -> None:  # noqa: F811
+    world.write_verdict(root / summary.GATES, _hash(root))
+    first = step.promote(root, must=True)
+    (root / summary.GATES).unlink()
+    again = step.promote(root, must=True)
+    assert (again.version, again.run_id) == (first.version, first.run_id)
+    assert len(_runs(place)) == 1
+    assert len(audit.rows(place.audit, MODEL)) == 1
+
+
+def test_a_fail_is_a_result_and_stays_a_run(
+    root: Path,
+    place: Place,  # noqa: F811
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world.write_verdict(root / summary.GATES, _hash(root), failed="floor")
+    with caplog.at_level("INFO", logger="rporec"):
+        done = step.promote(root, must=False)
+    assert (done.verdict, done.version) == ("fail", None)
+    assert "refused by gate floor; there is no champion yet" in caplog.text
+    assert len(_runs(place)) == 1
+    assert registry.champion(place, MODEL) is None
+    assert lookup.by_number(place.uri, MODEL, 1) is None
+    assert summary.standing(root, place.uri, MODEL).settled
+    assert not (root / "reports/recommendation.txt").exists()
+    with pytest.raises(InputError, match="refused by gate floor"):
+        step.promote(root, must=True)
+    assert len(_runs(place)) == 1
+
+
+def test_after_a_fail_users_keep_the_champion(root: Path, place: Place, workspace: Path) -> None:  # noqa: F811
+    world.write_verdict(root / summary.GATES, _hash(root))
+    step.promote(root, must=True)
+    shutil.rmtree(root / "outputs/package")
+    world.write_package(root / "outputs/package", workspace, mark="worse")
+    world.write_verdict(root / summary.GATES, _hash(root), champion=1, failed="champion")
+    done = step.promote(root, must=False)
+    assert "users keep version 1" in done.told
+    champion = registry.champion(place, MODEL)
+    assert champion is not None
+    assert champion.number == 1
+
+
+@pytest.mark.parametrize("case", ["no verdict", "other bytes", "changed file"])
+def test_a_refusal_leaves_no_trace(root: Path, place: Place, case: str) -> None:  # noqa: F811
+    if case != "no verdict":
+        world.write_verdict(root / summary.GATES, "0" * 64 if case == "other bytes" else _hash(root))
+    if case == "changed file":
+        (root / "outputs/package/card.md").write_text("better than it is")
+    with pytest.raises(InputError):
+        step.promote(root, must=False)
+    assert _runs(place) == []
+    assert registry.champion(place, MODEL) is None
+    assert not (root / summary.PROMOTION).exists()
+
+
+def test_the_command_ends_with_one_message_and_no_traceback(root: Path, place: Place) -> None:  # noqa: F811
+    """In a process of its own, as the driver and the DAG call it."""
+    command = [sys.executable, "-m", "steps.promote", "--must"]
+    for name in ("steps", "rporec"):
+        (root / name).symlink_to(world.ROOT / name)
+    found = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    assert found.returncode == 1
+    assert found.stderr.startswith("error: there is no verdict on this package")
+    assert "Traceback" not in found.stderr
