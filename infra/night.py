@@ -15,8 +15,9 @@ import os
 import sys
 from pathlib import Path
 
-from infra import overlay, repro, run, workspace
-from infra.workspace import Workspace, git
+from infra import overlay, repro, run, workspace, worktree
+from infra.workspace import Workspace
+from infra.worktree import git
 from rporec import config
 from rporec.errors import InputError
 from rporec.release import manifest, summary
@@ -59,7 +60,7 @@ def prepare(date: str) -> None:
 
     A night that was finished keeps its own commit; an unfinished one starts again from what is committed now.
     """
-    checkout = workspace.find_checkout(Path.cwd())
+    checkout = worktree.find_checkout(Path.cwd())
     profile = os.environ.get("RPOREC_PROFILE", "") or "nightly"
     data = os.environ.get("RPOREC_DATA", "")
     folder = (checkout / Path(data).expanduser()).resolve() if data else None
@@ -69,10 +70,10 @@ def prepare(date: str) -> None:
     with workspace.locked(space):
         branch = f"nights/{date}"
         if _is_finished(checkout, branch):
-            workspace.ensure_worktree(checkout, space.root, git(checkout, "rev-parse", branch).strip(), branch)
+            worktree.ensure_worktree(checkout, space.root, git(checkout, "rev-parse", branch).strip(), branch)
             git(space.root, "reset", "--hard", "--quiet")
         else:
-            workspace.ensure_worktree(checkout, space.root, git(checkout, "rev-parse", "HEAD").strip(), branch)
+            worktree.ensure_worktree(checkout, space.root, git(checkout, "rev-parse", "HEAD").strip(), branch)
             git(space.root, "reset", "--hard", "--quiet")
             text = overlay.apply(space.root / "params.yaml", merged)
             workspace.write_changed(space.root / "params.yaml", text)
@@ -136,7 +137,7 @@ def prepared(date: str) -> Workspace:
     Raises:
         InputError: the night was not prepared.
     """
-    checkout = workspace.find_checkout(Path.cwd())
+    checkout = worktree.find_checkout(Path.cwd())
     root = _root(checkout, date)
     if not (root / "params.yaml").is_file():
         raise InputError("the night was not prepared", file=root, cure=f"python -m infra.night prepare --date {date}")

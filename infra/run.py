@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from infra import repro, workspace
+from infra import repro, workspace, worktree
 from infra.workspace import Workspace
 from rporec.errors import InputError
 from rporec.files import read_json, write_json, write_text
@@ -176,9 +176,9 @@ def closing(built: dict[str, Any], reports: Path, gates: dict[str, Any]) -> str:
 
 def commit(space: Workspace) -> str:
     """Return the commit of the code that runs, with `-dirty` when its files differ from it."""
-    head = workspace.git(space.root, "rev-parse", "HEAD").strip()
-    changed = workspace.git(space.root, "status", "--porcelain").splitlines()
-    own = workspace.OWN - {"params.yaml"} if space.in_place else workspace.OWN
+    head = worktree.git(space.root, "rev-parse", "HEAD").strip()
+    changed = worktree.git(space.root, "status", "--porcelain").splitlines()
+    own = worktree.OWN - {"params.yaml"} if space.in_place else worktree.OWN
     return head + ("-dirty" if any(line[3:] not in own for line in changed) else "")
 
 

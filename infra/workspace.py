@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,12 +17,12 @@ from typing import Any
 import psutil
 
 from infra import overlay
+from infra.worktree import copy_sources, ensure_worktree, find_checkout, git
 from rporec import config
 from rporec.errors import InputError
-from rporec.files import atomic_file, read_json, write_json, write_text
+from rporec.files import read_json, write_json, write_text
 
 MARK = "RPOREC_WORKSPACE"  # in the environment of every process of a run, so that orphans can be told
-OWN = frozenset({"dvc.lock", "source.lock.json", "params.yaml"})  # a workspace has its own
 
 
 @dataclass(frozen=True)
@@ -53,27 +51,6 @@ class Workspace:
     def in_place(self) -> bool:
         """Whether the stages run in the checkout itself."""
         return self.root == self.checkout
-
-
-def git(folder: Path, *arguments: str) -> str:
-    """Run git in a folder and return what it printed.
-
-    Raises:
-        InputError: git refused; its own words are in the message.
-    """
-    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise InputError(
-            f"git {arguments[0]} failed: {done.stderr.strip() or done.returncode}",
-            file=folder,
-            cure="run from a git clone of the project with at least one commit, and mend what git says",
-        )
-    return done.stdout
-
-
-def find_checkout(folder: Path) -> Path:
-    """Return the top of the checkout that holds `folder`."""
-    return Path(git(folder, "rev-parse", "--show-toplevel").strip()).resolve()
 
 
 def home_folder(checkout: Path) -> Path:
@@ -201,73 +178,6 @@ def write_changed(path: Path, text: str) -> None:
     """Write a text file only when its content differs, so that nothing that hangs on it is hashed again."""
     if not path.exists() or path.read_text(encoding="utf-8") != text:
         write_text(path, text)
-
-
-def ensure_worktree(checkout: Path, root: Path, commit: str, branch: str = "") -> None:
-    """Make or mend a git worktree at `root` on `commit`, detached or on `branch`; files in it are left alone."""
-    if not _is_worktree(root):
-        fresh = root.with_name(f".new-{root.name}")
-        _forget(checkout, fresh)
-        root.mkdir(parents=True, exist_ok=True)
-        git(checkout, "worktree", "add", "--detach", "--no-checkout", str(fresh), commit)
-        (fresh / ".git").replace(root / ".git")
-        shutil.rmtree(fresh)
-        git(checkout, "worktree", "repair", str(root))
-    admin = Path(git(root, "rev-parse", "--absolute-git-dir").strip())
-    (admin / "index.lock").unlink(missing_ok=True)  # left by a killed git; the workspace lock is held
-    if branch:
-        git(root, "update-ref", f"refs/heads/{branch}", commit)
-        git(root, "symbolic-ref", "HEAD", f"refs/heads/{branch}")
-    else:
-        git(root, "update-ref", "--no-deref", "HEAD", commit)
-    git(root, "read-tree", commit)
-
-
-def _is_worktree(root: Path) -> bool:
-    if not (root / ".git").is_file():
-        return False
-    done = subprocess.run(
-        ["git", "-C", str(root), "rev-parse", "--show-toplevel"], capture_output=True, text=True, check=False
-    )
-    return done.returncode == 0 and Path(done.stdout.strip()).resolve() == root.resolve()
-
-
-def _forget(checkout: Path, folder: Path) -> None:
-    """Remove a half-made worktree, whatever state a kill left it in."""
-    shutil.rmtree(folder, ignore_errors=True)
-    listed = git(checkout, "worktree", "list", "--porcelain").splitlines()
-    if f"worktree {folder}" in listed:
-        git(checkout, "worktree", "remove", "--force", "--force", str(folder))
-    git(checkout, "worktree", "prune")
-
-
-def copy_sources(checkout: Path, root: Path, skip: Path | None) -> None:
-    """Make the workspace's files those of the checkout as they stand: edits, new files and deletions included."""
-    wanted = _files(checkout, skip)
-    for name in sorted(_files(root, None) - wanted):
-        (root / name).unlink(missing_ok=True)
-    for name in sorted(wanted):
-        source, target = checkout / name, root / name
-        if _same(source, target):
-            continue
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_file(target) as temporary:
-            shutil.copy2(source, temporary)
-
-
-def _files(folder: Path, skip: Path | None) -> set[str]:
-    """Names of tracked and of new, not ignored files that exist, without what a workspace has of its own."""
-    listed = git(folder, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0")
-    names = {name for name in listed if name and name not in OWN and (folder / name).is_file()}
-    if skip is not None:
-        names = {name for name in names if not (folder / name).is_relative_to(skip)}
-    return names
-
-
-def _same(source: Path, target: Path) -> bool:
-    if not target.is_file() or source.stat().st_mode != target.stat().st_mode:
-        return False
-    return source.stat().st_size == target.stat().st_size and source.read_bytes() == target.read_bytes()
 
 
 def write_dvc_config(space: Workspace) -> None:

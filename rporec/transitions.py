@@ -1,6 +1,7 @@
 """Transition counts: which item followed which, weighted by how far back it stood.
 
-A history item at distance d before the target (1 = just before) counts decay^(d-1). Rows of one basket share their
+A history item at distance d before the target (1 = just before) counts decay^(d-1); a row that is one half-life older
+than the newest counts half, because what sells and what follows it drift. Rows of one basket share their
 history, so no line is evidence for another of its basket. Not a ranker: `rporec.baselines.markov` breaks the ties.
 """
 
@@ -25,35 +26,43 @@ class Transitions:
 
     Args:
         counts: [N, N] sparse float32; row = item of the history, column = target.
-        popularity: [N] float32, how often an item was a target.
+        popularity: [N] float32, how often an item was a target, weighted by age as the counts are.
         decay: weight of one step further back, in (0, 1].
+        half_life: of a row's weight, in shares of all rows; None = all rows count alike.
     """
 
     counts: sp.csr_matrix
     popularity: np.ndarray
     decay: float
+    half_life: float | None = None
 
     @staticmethod
     def fit(
-        histories: Sequence[History], targets: Sequence[int] | np.ndarray, n_items: int, decay: float
+        histories: Sequence[History],
+        targets: Sequence[int] | np.ndarray,
+        n_items: int,
+        decay: float,
+        half_life: float | None = None,
     ) -> Transitions:
         """Count over rows.
 
         Args:
-            histories: one a row, item indices, oldest first; may be empty.
+            histories: one a row, item indices, oldest first; may be empty. Rows in time order.
             targets: [n] item index a row.
             n_items: N.
             decay: in (0, 1].
+            half_life: in shares of the n rows, above 0; None = all rows count alike.
         """
         targets = np.asarray(targets, dtype=np.int64)
+        places = np.arange(len(targets))
+        age = (len(targets) - 1 - places) / max(1, len(targets))
+        weights = np.ones(len(targets)) if half_life is None else np.power(0.5, age / half_life)
         seen = weigh(histories, n_items, decay)  # [n, N]
-        hit = sp.csr_matrix(
-            (np.ones(len(targets), np.float32), (np.arange(len(targets)), targets)), shape=(len(targets), n_items)
-        )
+        hit = sp.csr_matrix((weights.astype(np.float32), (places, targets)), shape=(len(targets), n_items))
         counts = (seen.T @ hit).tocsr().astype(np.float32)
         counts.sort_indices()
-        popularity = np.bincount(targets, minlength=n_items).astype(np.float32)
-        return Transitions(counts, popularity, decay)
+        popularity = np.bincount(targets, weights=weights, minlength=n_items).astype(np.float32)
+        return Transitions(counts, popularity, decay, half_life)
 
     @property
     def n_items(self) -> int:
@@ -92,6 +101,7 @@ class Transitions:
             "indptr": self.counts.indptr.astype(np.int64),
             "popularity": self.popularity,
             "decay": np.array([self.decay], dtype=np.float64),
+            "half_life": np.array([] if self.half_life is None else [self.half_life], dtype=np.float64),
         }
         with atomic_file(path) as temporary:
             save_file(tensors, temporary)
@@ -102,7 +112,8 @@ class Transitions:
         stored = load_file(path)
         n_items = len(stored["popularity"])
         counts = sp.csr_matrix((stored["data"], stored["indices"], stored["indptr"]), shape=(n_items, n_items))
-        return Transitions(counts, stored["popularity"], float(stored["decay"][0]))
+        half_life = float(stored["half_life"][0]) if len(stored["half_life"]) else None
+        return Transitions(counts, stored["popularity"], float(stored["decay"][0]), half_life)
 
 
 def weigh(histories: Sequence[History], n_items: int, decay: float) -> sp.csr_matrix:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
+
+from tests.worlds import World, shared_world
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS"):
     os.environ.setdefault(name, "1")
@@ -21,3 +24,26 @@ def _no_outside_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("RPOREC_HOME", "RPOREC_DATA", "RPOREC_PROFILE", "RPOREC_WORKSPACE", "PROFILE", "DATA", "SET"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+@pytest.fixture(scope="session")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all test processes of this session share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def world(base: Path) -> World:
+    """A clone after one undisturbed run of profile tiny."""
+    return shared_world(base)
+
+
+# Long files first, each kept on one process: the two processes end at about the same time.
+_LONG = ("test_pipeline.py", "test_resume.py", "test_gates_bite.py", "dags/test_night.py", "test_bad_input.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long files first."""
+    place = {name: number for number, name in enumerate(_LONG)}
+    items.sort(key=lambda item: next((place[name] for name in _LONG if item.nodeid.split("::")[0].endswith(name)), 99))

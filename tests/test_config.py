@@ -37,7 +37,7 @@ def test_the_committed_parameters_are_valid_and_sections_are_found_by_name():
         ("align.weights.rank", -0.1),
         ("align.typo", 1),
         ("backbone.name", "some/model"),
-        ("backbone.heads", 3),
+        ("backbone.heads", 5),
         ("evaluate.cutoffs", [10, 5]),
         ("evaluate.cutoffs", [5, 20]),
         ("ingest.as_of", "yesterday"),

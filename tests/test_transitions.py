@@ -54,9 +54,17 @@ def test_probabilities_by_hand(counted):
     assert np.allclose(found.sum(axis=1), 1)
 
 
+def test_older_rows_weigh_less():
+    # Four rows: ages 3/4, 2/4, 1/4, 0 of all rows; half-life 1/4: weights 1/8, 1/4, 1/2, 1.
+    counted = Transitions.fit([[0]] * 4, [1, 1, 2, 2], n_items=3, decay=0.5, half_life=0.25)
+    assert counted.counts.toarray()[0].tolist() == [0, 0.375, 1.5]
+    assert counted.popularity.tolist() == [0, 0.375, 1.5]
+
+
 def test_a_saved_file_scores_the_same(counted, tmp_path):
     counted.save(tmp_path / "t.safetensors")
     again = Transitions.load(tmp_path / "t.safetensors")
     assert np.array_equal(again.scores([[0, 1]]), counted.scores([[0, 1]]))
     assert again.decay == 0.5
+    assert again.half_life is None
     assert again.followers(1, 2) == counted.followers(1, 2)

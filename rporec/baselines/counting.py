@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
 from rporec.evaluation.metrics import ndcg, rank_targets
 from rporec.rechead.examples import Examples
-from rporec.rechead.head import Histories
+from rporec.rechead.head import HALF_LIVES, Histories, count
 from rporec.transitions import Transitions
 
 CUTOFF = 10
-DECAYS = (0.1, 0.3, 0.5, 0.7, 0.9)
+DECAYS = (0.1, 0.3, 0.5, 0.8)
 _CELLS = 1 << 23  # scores held at once
 
 
@@ -51,14 +52,15 @@ class Markov:
         return found
 
 
-def choose_decay(train: Examples, valid: Examples, n_items: int) -> float:
-    """Return the decay in DECAYS whose Markov ranker has the best NDCG@10 on `valid` (ties: the first)."""
+def choose_counting(train: Examples, valid: Examples, n_items: int) -> tuple[float, float | None]:
+    """Return the decay and half-life whose Markov ranker has the best NDCG@10 on `valid` (ties: the first)."""
     found = []
-    for decay in DECAYS:
-        ranker = Markov(Transitions.fit(train.row_histories, train.targets, n_items, decay))
+    tried = list(product(DECAYS, HALF_LIVES))
+    for decay, half_life in tried:
+        ranker = Markov(count(train, n_items, decay, half_life))
         ranks = rank_targets(ranker.scores(valid.histories), valid.owner, valid.targets)
         found.append(float(ndcg(ranks, CUTOFF).mean()))
-    return DECAYS[int(np.argmax(found))]
+    return tried[int(np.argmax(found))]
 
 
 def _places(counts: np.ndarray, popularity: np.ndarray) -> np.ndarray:

@@ -1,9 +1,9 @@
 """Fitting all baselines: hyper-parameters chosen on valid with models fitted on train, then a refit on train + valid.
 
-Tuning budget: Markov, 5 decays; SASRec, ids only and text + ids, each once over the epochs that valid stops (at most
-`evaluate.sasrec_epochs`), the better one of the two; fusion, weights of tower and log transition counts and 4
-smoothings, by cross-entropy. Sizes, dropout and rates are those of the Rechead's tower, so that neither side is tuned
-more. Three tower fits in all, and resumable.
+Tuning budget: Markov, 4 decays x 3 half-lives; SASRec, ids only and text + ids, each once over the epochs that valid
+stops (at most `evaluate.sasrec_epochs`), the better one of the two; fusion, weights of tower and log transition counts,
+2 smoothings and 3 half-lives, by cross-entropy. Sizes, dropout and rates are those of the Rechead's tower, so that
+neither side is tuned more. Three tower fits in all, and resumable.
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ import numpy as np
 import polars as pl
 from torch import Tensor
 
-from rporec.baselines.counting import Markov, Popularity, choose_decay
+from rporec.baselines.counting import Markov, Popularity, choose_counting
 from rporec.catalogue import Catalogue
 from rporec.config import Params
 from rporec.rechead.arms import make_reader
 from rporec.rechead.examples import Examples
-from rporec.rechead.head import HeadWeights, Histories, HistoryHead, fit_head_weights, held_sample
+from rporec.rechead.head import HeadWeights, Histories, HistoryHead, count, fit_head, refit_head
 from rporec.rechead.tower import TowerShape
 from rporec.rechead.train import Fit, FittedTower, choose_tower, refit_tower
-from rporec.transitions import Transitions
 
 _TOWER = HeadWeights(tower=1.0, transition=0.0, prior=1.0)
 
@@ -86,18 +85,16 @@ def fit_all(
     fitting, held = Examples.from_rows(train), Examples.from_rows(valid)
     everything = Examples.from_rows(pl.concat([train, valid]))
     n_items = catalogue.n
-    decay = choose_decay(fitting, held, n_items)
-    counts = Transitions.fit(everything.row_histories, everything.targets, n_items, decay)
+    decay, half_life = choose_counting(fitting, held, n_items)
     reader = make_reader(catalogue, params.rechead.text_dim, params.run.seed)
     fit = sasrec_fit(params, n_items, everything.longest)
     choice = _choose_sasrec(fitting, held, reader.items, fit, folder)
-    before = Transitions.fit(fitting.row_histories, fitting.targets, n_items, decay)
-    weights = fit_head_weights(HistoryHead(choice.fitted.tower, before), held_sample(held, n_items))
+    before, weights = fit_head(choice.fitted.tower, fitting, held, decay)
     again = refit_tower(everything, choice.texts, choice.fit, choice.fitted.epochs, folder / "sasrec-refit")
-    head = HistoryHead(again.tower, counts)
+    head = refit_head(again.tower, everything, before)
     return {
-        "popularity": Popularity(counts.popularity),
-        "markov": Markov(counts),
+        "popularity": Popularity(np.bincount(everything.targets, minlength=n_items).astype(np.float32)),
+        "markov": Markov(count(everything, n_items, decay, half_life)),
         "sasrec": Sasrec(head),
         "fusion": LateFusion(head, weights),
     }

@@ -15,7 +15,7 @@ from rporec.catalogue import Catalogue
 from rporec.encode import TextEncoder
 from rporec.reasoning.prompt import item_line
 from rporec.rechead.examples import Examples
-from rporec.rechead.head import FUSED, TOWER_ONLY, HistoryHead, fit_head_weights, held_sample
+from rporec.rechead.head import FUSED, TOWER_ONLY, fit_head, refit_head
 from rporec.rechead.model import ARCHITECTURES, ReasoningModule, Rechead, Weights
 from rporec.rechead.reader import Reader
 from rporec.rechead.reasoning import (
@@ -27,9 +27,7 @@ from rporec.rechead.reasoning import (
     residuals,
     temperature,
 )
-from rporec.rechead.tower import HistoryTower
 from rporec.rechead.train import Epoch, Fit, choose_tower, refit_tower
-from rporec.transitions import Transitions
 
 log = logging.getLogger(__name__)
 STARTS = {"hybrid": FUSED, "paper": TOWER_ONLY}
@@ -100,31 +98,24 @@ def make_reader(catalogue: Catalogue, text_dim: int, seed: int) -> Reader:
 def make_arms(rows: Rows, reader: Reader, recipe: Recipe, folder: Path) -> Arms:
     """Fit the three Recheads; checkpoints below `folder` let a killed call go on."""
     early = choose_tower(rows.fit, rows.valid.examples, reader.items, recipe.tower, folder / "head-fit")
-    base = _head(early.tower, rows.fit, recipe)
     start = STARTS[recipe.architecture]
-    fusion = fit_head_weights(base, held_sample(rows.reason.examples, base.n_items), start)
+    base, fusion = fit_head(early.tower, rows.fit, rows.reason.examples, recipe.decay, start)
     module = ARCHITECTURES[recipe.architecture](reader.items, recipe.reasoning.seed)
     losses = fit_reasoning(module, Frozen(base, fusion, reader), rows.reason, recipe.reasoning, folder)
     reward = Rechead(base, reader, module, _reward_weights(Frozen(base, fusion, reader), module, rows.valid))
     late = choose_tower(rows.train, rows.valid.examples, reader.items, recipe.tower, folder / "head-train")
-    head = _head(late.tower, rows.train, recipe)
-    alone = fit_head_weights(head, held_sample(rows.valid.examples, head.n_items), start)
+    head, alone = fit_head(late.tower, rows.train, rows.valid.examples, recipe.decay, start)
     weights = fit_final_weights(Frozen(head, alone, reader), module, rows.valid)
     log.info("reasoning counts with strength %.3f, temperature %.3f", weights.strength, weights.temperature)
     last = refit_tower(rows.everything, reader.items, recipe.tower, late.epochs, folder / "head-final")
     return Arms(
         reward=reward,
         chosen=Rechead(head, reader, module, weights),
-        final=Rechead(_head(last.tower, rows.everything, recipe), reader, module, weights),
+        final=Rechead(refit_head(last.tower, rows.everything, head), reader, module, weights),
         epochs=(early.epochs, late.epochs),
         curve=late.curve,
         reasoning_losses=losses,
     )
-
-
-def _head(tower: HistoryTower, examples: Examples, recipe: Recipe) -> HistoryHead:
-    counts = Transitions.fit(examples.row_histories, examples.targets, tower.shape.n_items, recipe.decay)
-    return HistoryHead(tower, counts)
 
 
 def _reward_weights(base: Frozen, module: ReasoningModule, valid: Told) -> Weights:

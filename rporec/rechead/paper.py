@@ -8,6 +8,7 @@ behind the same interface as the hybrid: it returns what reasoning changes. Thou
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
@@ -50,3 +51,6 @@ class PaperReasoning(nn.Module):
 
     def fit_features(self, logits: Tensor, evidence: Evidence) -> None:
         """Nothing to scale here: the gates read unit vectors."""
+
+    def settle(self, told: Iterable[Evidence]) -> None:
+        """Nothing to take out: the published fusion reads the texts as they are."""

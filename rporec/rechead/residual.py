@@ -2,12 +2,14 @@
 
 Two channels, each behind a gate that can close: `votes` (the items whose line the answer's words name) and `taste`
 (a learned direction in text space from thought and answer). Both live in text space only. Without reasoning the
-residual is exactly 0, so the head alone is always a valid input.
+residual is exactly 0, so the head alone is always a valid input. What all reasoning has in common is taken out of the
+taste: else it learns what sells lately from any text, and shuffled reasoning helps as much as true one.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +34,7 @@ class ReasoningResidual(nn.Module):
     items: Tensor
     center: Tensor
     spread: Tensor
+    usual: Tensor
 
     def __init__(self, items: Tensor, seed: int) -> None:
         super().__init__()
@@ -40,6 +43,7 @@ class ReasoningResidual(nn.Module):
         self.register_buffer("items", items, persistent=False)  # the reader keeps them
         self.register_buffer("center", torch.zeros(_FEATURES))
         self.register_buffer("spread", torch.ones(_FEATURES))
+        self.register_buffer("usual", torch.zeros(width))
         self.sharpness = nn.Parameter(torch.tensor(math.log(_SHARPNESS)))
         self.floor = nn.Parameter(torch.tensor(0.0))
         self.gates = nn.Parameter(torch.zeros(2, _FEATURES))
@@ -54,8 +58,10 @@ class ReasoningResidual(nn.Module):
         gates = F.softplus(features @ self.gates.T + self.gate_bias)  # [B, 2]
         floor = self.floor.exp()
         lift = torch.log((votes + floor) / (1 + floor))  # 0 where an item gets an even share of the votes
-        taste = self._taste(evidence) @ self.items.T  # [B, N]
-        present = (evidence.counts() > 0).to(logits.dtype)
+        present = (evidence.counts() > 0).to(logits.dtype)  # [B, 1]
+        aim = self._aim(evidence)  # [B, T]
+        usual = (aim * present).sum(dim=0) / present.sum().clamp(min=1) if self.training else self.usual
+        taste = (aim - usual) @ self.items.T  # [B, N]
         return present * (gates[:, :1] * lift + gates[:, 1:] * taste)
 
     def fit_features(self, logits: Tensor, evidence: Evidence) -> None:
@@ -70,7 +76,13 @@ class ReasoningResidual(nn.Module):
         shares = torch.softmax(self.sharpness.exp() * evidence.match, dim=1)  # [S, N]
         return evidence.mean(shares) * evidence.match.shape[1]
 
-    def _taste(self, evidence: Evidence) -> Tensor:
+    def settle(self, told: Iterable[Evidence]) -> None:
+        """Keep what the reasoning of all training groups has in common; to be called once, after training."""
+        with torch.no_grad():
+            aims = torch.cat([self._aim(evidence) for evidence in told])
+            self.usual.copy_(aims.mean(dim=0))
+
+    def _aim(self, evidence: Evidence) -> Tensor:
         read = torch.cat([evidence.thought, evidence.answer], dim=1)  # [S, 2T]
         learned = torch.tanh(read @ self.inward) @ self.outward  # [S, T]
         return evidence.mean(evidence.answer + learned)

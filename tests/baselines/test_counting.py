@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from rporec.baselines.counting import DECAYS, Markov, Popularity, choose_decay
+from rporec.baselines.counting import DECAYS, Markov, Popularity, choose_counting
 from rporec.evaluation.metrics import rank_targets
 from rporec.rechead.examples import Examples
 from rporec.transitions import Transitions
@@ -52,5 +52,15 @@ def test_a_longer_memory_is_chosen_where_it_pays():
         targets = np.array([10 + history[-step] for history in histories])
         return Examples(np.arange(count), histories, np.arange(count), targets)
 
-    assert choose_decay(rows(400, 1), rows(100, 1), 20) == DECAYS[0]
-    assert choose_decay(rows(400, 3), rows(100, 3), 20) == DECAYS[-1]
+    assert choose_counting(rows(400, 1), rows(100, 1), 20)[0] == DECAYS[0]
+    assert choose_counting(rows(400, 3), rows(100, 3), 20)[0] == DECAYS[-1]
+
+
+def test_recent_rows_are_trusted_where_what_follows_drifts():
+    histories = [np.array([0])] * 400
+    old_then_new = Examples(np.arange(400), histories, np.arange(400), np.array([1] * 250 + [2] * 150))
+    steady = Examples(np.arange(400), histories, np.arange(400), np.array([1, 1, 2] * 133 + [1]))
+    now = Examples(np.arange(50), histories[:50], np.arange(50), np.array([2] * 50))
+    as_ever = Examples(np.arange(50), histories[:50], np.arange(50), np.array([1] * 50))
+    assert choose_counting(old_then_new, now, 4)[1] is not None
+    assert choose_counting(steady, as_ever, 4)[1] is None

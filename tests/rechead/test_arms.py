@@ -1,11 +1,13 @@
 """The whole Rechead on a toy market: planted reasoning helps, shuffled reasoning does not, folders keep the scores."""
 
+import numpy as np
 import pytest
 import torch
 
 from rporec.errors import InputError
 from rporec.reasoning.parse import Parsed
 from rporec.rechead.arms import Arms, make_arms
+from rporec.rechead.head import count
 from rporec.rechead.model import Rechead
 from rporec.rechead.quality import qualities
 from tests.rechead import world
@@ -86,8 +88,12 @@ def test_arms_share_the_reasoning_module_and_the_frozen_numbers(made):
     assert made.reward.reasoning is made.final.reasoning
     assert made.chosen.weights == made.final.weights
     assert made.reward.weights.strength == 1.0
-    assert made.final.head.transitions.popularity.sum() > made.chosen.head.transitions.popularity.sum()
-    assert made.chosen.head.transitions.popularity.sum() > made.reward.head.transitions.popularity.sum()
+    rows = world.make_rows(0.6)
+    for arm, seen in ((made.reward, rows.fit), (made.chosen, rows.train), (made.final, rows.everything)):
+        counted = arm.head.transitions
+        again = count(seen, world.N, counted.decay, counted.half_life)
+        assert np.array_equal(counted.popularity, again.popularity)
+    assert made.chosen.head.transitions.half_life == made.final.head.transitions.half_life
 
 
 def test_an_empty_history_gets_the_popularity(made):
