@@ -5,6 +5,7 @@ Only transport: typed input with limits, typed answers, which package is loaded.
 BentoML's own.
 """
 
+import datetime as dt
 import logging
 import os
 from dataclasses import asdict, dataclass
@@ -75,11 +76,12 @@ class Answer(BaseModel):
 
 @dataclass(frozen=True)
 class Loaded:
-    """The package that answers, and its lineage."""
+    """The package that answers, its lineage, and the age in days at which its data count as stale (None = unstated)."""
 
     recommender: "Recommender"
     info: ModelInfo
     lineage: dict[str, str]
+    max_age_days: int | None
 
 
 def load() -> Loaded:
@@ -114,7 +116,17 @@ def load() -> Loaded:
     lineage = {str(key): str(value) for key, value in read_json(folder / layout.LINEAGE).items()}
     name = lookup.model_name(lineage["profile"])
     info = ModelInfo(name=name, version=version.number if version else None, package_hash=recommender.package_hash)
-    return Loaded(recommender, info, lineage)
+    stated = ROOT / "params.yaml"
+    return Loaded(recommender, info, lineage, config.load(stated).monitor.max_age_days if stated.exists() else None)
+
+
+def freshness(as_of: str, max_age_days: int | None, today: dt.date) -> dict[str, object]:
+    """Return the age of a model's data in days, and whether it is above the limit; null where either is not known."""
+    try:
+        age = (today - dt.date.fromisoformat(as_of)).days
+    except ValueError:  # a given split has no dates
+        return {"data_age_days": None, "stale": None}
+    return {"data_age_days": age, "stale": None if max_age_days is None else age > max_age_days}
 
 
 def refusal(error: InputError) -> ValidationError:
@@ -165,9 +177,11 @@ class RPORec:
         )
 
     def describe(self) -> dict[str, object]:
-        """Return what `GET /model` answers: name, version, package hash, lineage and limits."""
+        """Return what `GET /model` answers: name, version, package hash, freshness, lineage and limits."""
+        today = dt.datetime.now(dt.UTC).date()
         return {
             **self.loaded.info.model_dump(),
+            **freshness(self.loaded.lineage["as_of"], self.loaded.max_age_days, today),
             "lineage": self.loaded.lineage,
             "settings": asdict(self.loaded.recommender.settings),
             "items": self.loaded.recommender.catalogue.n,

@@ -6,11 +6,13 @@ stages' state; nothing here decides what is up to date.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
 import os
 import re
+import sqlite3
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -43,7 +45,7 @@ def reproduce(root: Path, env: Mapping[str, str], stage: str | None = None) -> N
     try:
         with Repo(str(root)) as repo:
             repo.reproduce(targets=[stage] if stage else None, single_item=stage is not None)
-    except (DvcException, FileNotFoundError) as error:
+    except (DvcException, OSError, sqlite3.Error) as error:
         raise _translated(error, root) from error
 
 
@@ -74,8 +76,10 @@ def _translated(error: BaseException, root: Path) -> Exception:
     for link in chain:
         if isinstance(link, StageCmdFailedError):
             return _stage_failed(str(link))
-        if isinstance(link, OSError) and not isinstance(link, FileNotFoundError):
+        if isinstance(link, OSError) and link.errno != errno.ENOENT:
             return link  # a full or read-only disk has words of its own
+        if isinstance(link, sqlite3.Error) and "disk is full" in str(link):
+            return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(root))
     words = "; ".join(dict.fromkeys(str(link) for link in chain))
     return InputError(
         f"DVC stopped: {words}", file=root, cure="mend what is named above and run the same command again"

@@ -111,7 +111,17 @@ def act(space: Workspace, name: str, *options: str) -> None:
 
 
 def serve(space: Workspace) -> NoReturn:
-    """Become the service of the profile's champion."""
+    """Become the service of the profile's champion.
+
+    Raises:
+        InputError: there is no champion yet (a service without a model would be restarted for ever).
+    """
+    uri, model = registry_uri(space), lookup.model_name(space.params.run.profile)
+    if lookup.sqlite_file(uri) is not None and lookup.by_alias(uri, model, "champion") is None:
+        raise InputError(
+            "there is no champion to serve", field="PROFILE", value=model, rule="alias champion in the registry",
+            cure="make run first, with the same PROFILE",
+        )  # fmt: skip
     env = {**os.environ, **workspace.environment(space)}
     env.pop(workspace.MARK)  # the service outlives runs, it is no orphan of one
     env.setdefault("BENTOML_HOME", str(space.home / "bentoml"))
@@ -134,7 +144,9 @@ def _registry_in_background(space: Workspace) -> Iterator[None]:
         yield
         return
     env = {**os.environ, **workspace.environment(space)}
-    process = subprocess.Popen(["nice", sys.executable, "-m", "infra.registry", str(file)], cwd=space.checkout, env=env)
+    command = ["nice", sys.executable, "-m", "infra.registry", str(file)]
+    # Silent: what hinders it hinders the promotion too, which then says so in one place.
+    process = subprocess.Popen(command, cwd=space.checkout, env=env, stderr=subprocess.DEVNULL)
     try:
         yield
         process.wait()

@@ -54,7 +54,7 @@ fi
 # uv does not read pip's settings: hand over the wheels folder, so that torch takes the build that the machine offers.
 links=${PIP_FIND_LINKS:-$("$venv/bin/python" -m pip config get global.find-links 2>/dev/null || true)}
 links=${links//\'/}
-if [ -n "$uv" ] && UV_FIND_LINKS=${UV_FIND_LINKS:-$links} "$uv" pip install --quiet --python "$venv/bin/python" -r requirements.txt; then
+if [ -n "$uv" ] && UV_FIND_LINKS=${UV_FIND_LINKS:-$links} "$uv" pip install --quiet --compile-bytecode --python "$venv/bin/python" -r requirements.txt; then
     :
 else
     [ -n "$uv" ] && echo "setup: uv could not install the list; trying pip" >&2

@@ -132,7 +132,7 @@ def locked(space: Workspace) -> Iterator[None]:
         except BlockingIOError:
             stream.seek(0)
             raise InputError(
-                f"another run (process {stream.read().strip() or 'unknown'}) works in this folder",
+                f"another run holds the workspace (process {stream.read().strip() or 'unknown'})",
                 file=space.root,
                 cure="wait until it is done, or choose another PROFILE",
             ) from None
@@ -219,6 +219,7 @@ def environment(space: Workspace) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "GX_ANALYTICS_ENABLED": "False",
         "HF_HUB_DISABLE_TELEMETRY": "1",
+        "DISABLE_MLFLOW_INTEGRATION": "TRUE",  # stages leave records; TRL would import MLflow
         "BENTOML_DO_NOT_TRACK": "True",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "DO_NOT_TRACK": "1",

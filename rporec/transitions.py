@@ -53,12 +53,29 @@ class Transitions:
             decay: in (0, 1].
             half_life: in shares of the n rows, above 0; None = all rows count alike.
         """
-        targets = np.asarray(targets, dtype=np.int64)
-        places = np.arange(len(targets))
-        age = (len(targets) - 1 - places) / max(1, len(targets))
+        rows = np.asarray(targets, dtype=np.int64)
+        return Transitions.fit_groups(histories, (np.arange(len(rows)), rows), n_items, decay, half_life)
+
+    @staticmethod
+    def fit_groups(
+        histories: Sequence[History],
+        rows: tuple[np.ndarray, np.ndarray],
+        n_items: int,
+        decay: float,
+        half_life: float | None = None,
+    ) -> Transitions:
+        """Count over groups of rows that share a history; the same as `fit` with the history repeated, but faster.
+
+        Args:
+            histories: one a group, in time order.
+            rows: [n] place of each row's group, and [n] its target; in time order.
+            n_items, decay, half_life: as in `fit`.
+        """
+        owner, targets = rows
+        age = (len(targets) - 1 - np.arange(len(targets))) / max(1, len(targets))
         weights = np.ones(len(targets)) if half_life is None else np.power(0.5, age / half_life)
-        seen = weigh(histories, n_items, decay)  # [n, N]
-        hit = sp.csr_matrix((weights.astype(np.float32), (places, targets)), shape=(len(targets), n_items))
+        seen = weigh(histories, n_items, decay)  # [E, N]
+        hit = sp.csr_matrix((weights.astype(np.float32), (owner, targets)), shape=(len(histories), n_items))
         counts = (seen.T @ hit).tocsr().astype(np.float32)
         counts.sort_indices()
         popularity = np.bincount(targets, weights=weights, minlength=n_items).astype(np.float32)

@@ -40,10 +40,21 @@ def world(base: Path) -> World:
 
 
 # Long files first, each kept on one process: the two processes end at about the same time.
-_LONG = ("test_pipeline.py", "test_resume.py", "test_gates_bite.py", "dags/test_night.py", "test_bad_input.py")
+_LONG = (
+    "test_pipeline.py",
+    "test_resume.py",
+    "test_gates_bite.py",
+    "dags/test_night.py",
+    "test_readme_commands.py",
+    "test_bad_input.py",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the long files first."""
     place = {name: number for number, name in enumerate(_LONG)}
-    items.sort(key=lambda item: next((place[name] for name in _LONG if item.nodeid.split("::")[0].endswith(name)), 99))
+    items.sort(
+        key=lambda item: next(
+            (place[name] for name in _LONG if item.nodeid.split("::")[0].endswith("/" + name)), len(_LONG)
+        )
+    )

@@ -61,6 +61,14 @@ def test_older_rows_weigh_less():
     assert counted.popularity.tolist() == [0, 0.375, 1.5]
 
 
+def test_groups_count_as_their_rows():
+    by_row = Transitions.fit([[0, 1], [0, 1], [2]], [2, 3, 3], n_items=4, decay=0.5, half_life=0.5)
+    owner, targets = np.array([0, 0, 1]), np.array([2, 3, 3])
+    by_group = Transitions.fit_groups([[0, 1], [2]], (owner, targets), n_items=4, decay=0.5, half_life=0.5)
+    assert np.allclose(by_group.counts.toarray(), by_row.counts.toarray())
+    assert np.array_equal(by_group.popularity, by_row.popularity)
+
+
 def test_a_saved_file_scores_the_same(counted, tmp_path):
     counted.save(tmp_path / "t.safetensors")
     again = Transitions.load(tmp_path / "t.safetensors")

@@ -31,14 +31,14 @@ class Examples:
     @staticmethod
     def from_rows(rows: pl.DataFrame) -> Examples:
         """Build from rows of the ROWS table, in the order of groups and then of row_id."""
-        rows = rows.sort("group", "row_id")
-        groups, first, owner = np.unique(rows["group"].to_numpy(), return_index=True, return_inverse=True)
-        histories = rows["history"][first.tolist()].to_list()
+        lines = rows.select("group", "row_id", "target").sort("group", "row_id")
+        firsts = rows.select("group", "history").unique("group", keep="first").sort("group")
+        groups = firsts["group"].to_numpy()
         return Examples(
             groups.astype(np.int64),
-            [np.asarray(history, dtype=np.int64) for history in histories],
-            owner.astype(np.int64),
-            rows["target"].to_numpy().astype(np.int64),
+            [np.asarray(history, dtype=np.int64) for history in firsts["history"].to_list()],
+            np.searchsorted(groups, lines["group"].to_numpy()).astype(np.int64),
+            lines["target"].to_numpy().astype(np.int64),
         )
 
     def __len__(self) -> int:

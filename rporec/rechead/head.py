@@ -130,7 +130,8 @@ def refit_head(tower: HistoryTower, train: Examples, like: HistoryHead) -> Histo
 
 def count(examples: Examples, n_items: int, decay: float, half_life: float | None) -> Transitions:
     """Count the transitions of rows in time order."""
-    return Transitions.fit(examples.row_histories, examples.targets, n_items, decay, half_life)
+    rows = examples.owner, examples.targets
+    return Transitions.fit_groups(examples.histories, rows, n_items, decay, half_life)
 
 
 def held_sample(held: Examples, n_items: int) -> Examples:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 
 import pytest
@@ -62,3 +63,16 @@ def test_no_champion_and_a_changed_package_are_told(
     monkeypatch.setenv("RPOREC_PACKAGE", str(package))
     with pytest.raises(InputError, match="was changed"):
         service.load()
+
+
+@pytest.mark.parametrize(
+    ("as_of", "limit", "told"),
+    [
+        ("2026-01-01", 3, {"data_age_days": 3, "stale": False}),
+        ("2025-12-31", 3, {"data_age_days": 4, "stale": True}),
+        ("2026-01-01", None, {"data_age_days": 3, "stale": None}),
+        ("", 3, {"data_age_days": None, "stale": None}),
+    ],
+)
+def test_freshness_is_told_where_it_is_known(as_of: str, limit: int | None, told: dict[str, object]) -> None:
+    assert service.freshness(as_of, limit, dt.date(2026, 1, 4)) == told

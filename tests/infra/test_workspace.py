@@ -126,7 +126,7 @@ def test_two_runs_in_one_workspace_exclude_each_other(checkout: Path) -> None:
         )
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode != 0
-    assert f"another run (process {os.getpid()})" in done.stderr
+    assert f"another run holds the workspace (process {os.getpid()})" in done.stderr
     with workspace.locked(space):
         pass
 

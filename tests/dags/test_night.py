@@ -1,0 +1,146 @@
+"""One real run of the two DAGs: airflow standalone, profile tiny, until the registry has a champion."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from rporec.release import lookup
+from tests import project
+
+pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(900)]
+DATE = "2026-01-05"
+START_SECONDS, RUN_SECONDS = 240, 600
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Airflow:
+    """A running `airflow standalone` and its REST interface."""
+
+    def __init__(self, clone: Path, folder: Path) -> None:
+        self.port = _free_port()
+        self.log = folder / "standalone.log"
+        address = f"http://localhost:{self.port}"
+        settings = {
+            "AIRFLOW_HOME": str(folder), "AIRFLOW__CORE__DAGS_FOLDER": str(clone / "dags"),
+            "AIRFLOW__CORE__LOAD_EXAMPLES": "False", "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+            "AIRFLOW__CORE__PARALLELISM": "2", "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
+            "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{address}/execution/",
+            "AIRFLOW__API__PORT": str(self.port), "AIRFLOW__API__BASE_URL": address, "AIRFLOW__API__WORKERS": "1",
+            "RPOREC_PROFILE": "tiny",
+        }  # fmt: skip
+        env = project.environment(settings)
+        env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
+        with self.log.open("w") as stream:
+            self.process = subprocess.Popen(
+                ["airflow", "standalone"], cwd=folder, env=env, stdout=stream, stderr=stream, start_new_session=True
+            )
+
+    def get(self, path: str, body: dict[str, Any] | None = None, method: str | None = None) -> Any:
+        """Call the REST interface."""
+        base = f"http://localhost:{self.port}"
+        with urllib.request.urlopen(f"{base}/auth/token", timeout=20) as answer:
+            token = json.load(answer)["access_token"]
+        request = urllib.request.Request(
+            f"{base}/api/v2/{path}", method=method, data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+        )  # fmt: skip
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return json.load(answer)
+
+    def wait(self, what: str, ready: Callable[[], bool], seconds: float) -> None:
+        """Wait for a condition; servers that are not up yet count as no."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, self.log.read_text()[-3000:]
+            with suppress(OSError, KeyError):
+                if ready():
+                    return
+            time.sleep(1)
+        raise AssertionError(f"{what}: not within {seconds} s\n{self.log.read_text()[-3000:]}")
+
+    def states(self, dag: str) -> list[str]:
+        """States of a DAG's runs."""
+        return [run["state"] for run in self.get(f"dags/{dag}/dagRuns")["dag_runs"]]
+
+    def stop(self) -> None:
+        """End the process group: SIGTERM to the parent alone leaves orphans."""
+        os.killpg(self.process.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(20)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return project.clone(tmp_path_factory.mktemp("night") / "clone")
+
+
+@pytest.fixture(scope="module")
+def airflow(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
+    server = Airflow(clone, tmp_path_factory.mktemp("airflow"))
+    yield server
+    server.stop()
+
+
+def _logs(folder: Path) -> str:
+    logs = sorted((folder / "logs").rglob("*.log"), key=lambda path: path.stat().st_mtime)
+    return "\n".join(f"== {path}\n{path.read_text()[-1500:]}" for path in logs[-3:])
+
+
+def test_the_pair_of_dags_ends_with_a_champion(airflow: Airflow, clone: Path) -> None:
+    airflow.wait("both DAGs are known", lambda: len(airflow.get("dags")["dags"]) == 2, START_SECONDS)
+    for dag in ("promote", "nightly_retrain"):
+        airflow.get(f"dags/{dag}", {"is_paused": False}, "PATCH")
+    airflow.get("dags/nightly_retrain/dagRuns", {"logical_date": f"{DATE}T02:00:00Z"})
+
+    def ended() -> bool:
+        states = airflow.states("nightly_retrain") + airflow.states("promote")
+        assert "failed" not in states, _logs(airflow.log.parent)
+        return airflow.states("promote") == ["success"]
+
+    airflow.wait("both DAGs succeed", ended, RUN_SECONDS)
+    champion = lookup.by_alias(lookup.default_uri(clone / "var"), "rporec-tiny", lookup.CHAMPION)
+    assert champion is not None, _logs(airflow.log.parent)
+    assert champion.as_of == DATE
+
+    branch = f"nights/{DATE}"
+    assert champion.tags["git_commit"] == project.git(clone, "rev-parse", branch).strip()
+    committed = project.git(clone, "ls-tree", "--name-only", branch).split()
+    assert {"dvc.lock", "params.yaml", "source.lock.json"} <= set(committed)
+    assert f'as_of: "{DATE}"' in project.git(clone, "show", f"{branch}:params.yaml").replace("'", '"')
+    assert project.git(clone, "status", "--porcelain") == "", "the checkout stays clean"
+    assert (clone / "var" / "dvc" / "remote").is_dir(), "pushed to the DVC remote"
+    summary = json.loads((clone / "reports" / "nights" / DATE / "summary.json").read_text())
+    assert summary["version"] == champion.number
+
+
+def test_stopping_leaves_no_process_behind(airflow: Airflow) -> None:
+    airflow.stop()
+    home = str(airflow.log.parent)
+    left = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if process.environ().get("AIRFLOW_HOME") == home and process.status() != psutil.STATUS_ZOMBIE:
+                left.append(process.cmdline())
+    assert left == []

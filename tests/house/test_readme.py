@@ -1,0 +1,85 @@
+"""The README's commands exist and are run by a test; its tree is the tree."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+
+import pytest
+
+from infra import overlay
+from tests.project import ROOT, environment
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BEFORE, _, AFTER = README.partition("<!-- tree -->")
+TREE, _, AFTER = AFTER.partition("## ")
+PROSE = BEFORE + AFTER
+BLOCKS = re.findall(r"```sh\n(.*?)```", PROSE, re.DOTALL)
+SHELL = [line.split("  #")[0].strip() for block in BLOCKS for line in block.splitlines()]
+INLINE = re.findall(r"`((?:make|dvc|curl|python -m|airflow) [^`]+)`", PROSE)
+COMMANDS = sorted({command for command in (*SHELL, *INLINE) if command})
+# Where a command is really run. `make` verbs are matched by verb, everything else by its first words.
+RUN_BY = {
+    "make run": "test_pipeline.py",
+    "make test": ".ci/run",
+    "make check": ".ci/run",
+    "make setup": ".ci/run",
+    "make help": "house/test_readme.py",
+    "make gate": "test_readme_commands.py",
+    "make promote": "test_readme_commands.py",
+    "make serve": "test_readme_commands.py",
+    "curl -s": "test_readme_commands.py",
+    "python -m bento.build": "test_readme_commands.py",
+    "dvc exp": "test_pipeline.py",
+    "dvc metrics": "test_pipeline.py",
+    "dvc plots": "test_pipeline.py",
+    "dvc push": "dags/test_night.py",
+    "airflow standalone": "dags/test_night.py",
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_run_by_a_test(command: str) -> None:
+    words = shlex.split(command.partition("  #")[0])
+    while "=" in words[0]:
+        words.pop(0)
+    known = [start for start in RUN_BY if words[: len(start.split())] == start.split()]
+    assert known, f"no test runs {command!r}: add one and name it in RUN_BY"
+    place = RUN_BY[known[0]]
+    assert (ROOT / place).exists() or (ROOT / "tests" / place).exists()
+
+
+@pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("make ")])
+def test_make_commands_name_known_verbs_profiles_and_keys(command: str) -> None:
+    words = shlex.split(command)
+    done = subprocess.run(["make", "-n", words[1]], cwd=ROOT, env=environment(), capture_output=True, check=False)
+    assert done.returncode == 0
+    given = dict(word.split("=", 1) for word in words[2:])
+    assert set(given) <= {"PROFILE", "DATA", "SET"}
+    overlay.merge(ROOT, given.get("PROFILE", "demo"), given.get("SET", ""), has_data="DATA" in given)
+
+
+def test_make_help_lists_every_verb() -> None:
+    done = subprocess.run(["make", "help"], cwd=ROOT, env=environment(), capture_output=True, text=True, check=True)
+    verbs = re.findall(r"^([a-z][a-z-]*):.*##", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert [line.split()[0] for line in done.stdout.splitlines()] == verbs
+    assert {"setup", "check", "test", "test-platform", "run", "serve", "gate", "promote"} <= set(verbs)
+
+
+def test_the_two_commands_come_first() -> None:
+    assert [line.split("#")[0].strip() for line in SHELL[:2]] == ["make run", "make test"]
+
+
+@pytest.mark.parametrize("top", ["rporec", "steps", "dags", "bento", "infra"])
+def test_the_tree_names_every_file_once_with_a_clause(top: str) -> None:
+    section = TREE.split(f"\n{top}/", 1)[1]
+    section = re.split(r"\n[a-z]", section, maxsplit=1)[0]
+    listed = re.findall(r"^ +([\w/]+\.py|\w+/) +\S", section, re.MULTILINE)
+    files = [path for path in (ROOT / top).rglob("*.py") if path.name != "__init__.py"]
+    assert sorted(name for name in listed if name.endswith(".py")) == sorted(path.name for path in files)
+
+
+def test_profiles_are_all_named() -> None:
+    for path in (ROOT / "profiles").glob("*.yaml"):
+        assert f"`{path.stem}`" in README

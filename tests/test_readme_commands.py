@@ -1,0 +1,91 @@
+"""README commands that need a champion: serve and the curl line, the Bento, gate and promote."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from tests import project
+from tests.worlds import World, only_me
+
+pytestmark = pytest.mark.pipeline
+README = (project.ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def port(world: World, base: Path) -> Iterator[int]:
+    """The service as `make serve` starts it, on a free port."""
+    with only_me(base):
+        params = world.root / "params.yaml"
+        kept = params.read_text()
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            number = int(probe.getsockname()[1])
+        params.write_text(re.sub(r"port: \d+", f"port: {number}", kept))
+        served = project.start(world.clone, "serve", "PROFILE=tiny")
+        try:
+            deadline = time.monotonic() + 120
+            while time.monotonic() < deadline:
+                assert served.poll() is None, (world.clone / ".git" / "make.log").read_text()[-2000:]
+                with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{number}/readyz", timeout=2):
+                    break
+                time.sleep(0.5)
+            yield number
+        finally:
+            os.killpg(served.pid, signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                served.wait(20)
+            with suppress(ProcessLookupError):
+                os.killpg(served.pid, signal.SIGKILL)
+            params.write_text(kept)
+
+
+def test_the_curl_line_works_as_printed(world: World, port: int) -> None:
+    line = next(line for line in README.splitlines() if line.startswith("curl ") and "/recommend" in line)
+    words = [word.replace(":3000/", f":{port}/") for word in shlex.split(line)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=True)
+    answer = json.loads(done.stdout)
+    asked = json.loads(words[words.index("-d") + 1])
+    assert len(answer["items"]) == asked["k"]
+    assert answer["unknown_ids"] == [], "the ids of the README exist in the market"
+    items = pl.read_parquet(world.root / "outputs" / "ingest" / "items.parquet")
+    titles = dict(zip(items["item_id"], items["title"], strict=True))
+    assert all(titles[item["item_id"]] == item["title"] for item in answer["items"])
+    assert answer["model"]["package_hash"] == world.summary()["package_hash"]
+    assert answer["thought"]
+
+
+def test_gate_and_promote_alone(world: World, base: Path) -> None:
+    with only_me(base):
+        promoted = project.make(world.clone, "promote", "PROFILE=tiny")
+        assert promoted.returncode == 0, promoted.stderr
+        assert "already" in promoted.stderr
+        judged = project.make(world.clone, "gate", "PROFILE=tiny")
+        assert judged.returncode == 0, judged.stderr
+        refused = project.make(world.clone, "gate", "PROFILE=paper")
+        assert refused.returncode != 0
+        assert "this profile has not run" in refused.stderr
+
+
+def test_the_bento_is_built(world: World, base: Path) -> None:
+    with only_me(base):
+        env = project.environment({"RPOREC_HOME": str(world.clone / "var")})
+        env["PATH"] = f"{env['VENV']}/bin{os.pathsep}{env['PATH']}"
+        command = ["python", "-m", "bento.build"]
+        done = subprocess.run(
+            command, cwd=world.root, env=env, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
