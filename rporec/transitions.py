@@ -69,7 +69,9 @@ class Transitions:
         Args:
             histories: one a group, in time order.
             rows: [n] place of each row's group, and [n] its target; in time order.
-            n_items, decay, half_life: as in `fit`.
+            n_items: N.
+            decay: as in `fit`.
+            half_life: as in `fit`.
         """
         owner, targets = rows
         age = (len(targets) - 1 - np.arange(len(targets))) / max(1, len(targets))

@@ -52,9 +52,9 @@ _LONG = (
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the long files first."""
-    place = {name: number for number, name in enumerate(_LONG)}
-    items.sort(
-        key=lambda item: next(
-            (place[name] for name in _LONG if item.nodeid.split("::")[0].endswith("/" + name)), len(_LONG)
-        )
-    )
+
+    def place(item: pytest.Item) -> int:
+        file = item.nodeid.split("::")[0]
+        return next((number for number, name in enumerate(_LONG) if file.endswith(f"/{name}")), len(_LONG))
+
+    items.sort(key=place)
