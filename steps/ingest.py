@@ -6,7 +6,7 @@ import datetime as dt
 
 import polars as pl
 
-from rporec.data import sources
+from rporec.data import adapters, sources
 from rporec.data.clean import clean
 from rporec.files import write_json
 from rporec.tables import INTERACTIONS, ITEMS, ORACLE, QUARANTINE, write
@@ -21,7 +21,7 @@ def ingest(stage: Stage) -> Outcome:
     date = dt.date.fromisoformat(params.as_of) if params.as_of else None
     as_of = int(dt.datetime.combine(date, _MIDNIGHT).timestamp()) if date else None
     origin = sources.describe(params.source, stage.data)
-    raw = sources.open_source(params, stage.params.run.seed, date, stage.data).read()
+    raw = adapters.open_source(params, stage.params.run.seed, date, stage.data).read()
     tables = clean(raw, as_of, params.quarantine_max_share)
     write(tables.interactions, stage.new / "interactions.parquet", INTERACTIONS)
     write(tables.items, stage.new / "items.parquet", ITEMS)

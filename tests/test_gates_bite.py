@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from tests import project
-from tests.worlds import World, events_folder
+from tests.worlds import PATIENT, World, events_folder
 
 pytestmark = pytest.mark.pipeline
 
@@ -63,7 +63,7 @@ def test_a_model_trained_on_shuffled_targets_is_refused(world: World, clone: Pat
     pl.concat([shuffled, events.filter(pl.col("timestamp") >= test_start)]).write_parquet(
         folder / "interactions.parquet"
     )
-    done = project.make(clone, "run", "PROFILE=tiny", f"DATA={folder}")
+    done = project.make(clone, "run", "PROFILE=tiny", f"DATA={folder}", f"SET={PATIENT}")
     assert done.returncode == 0, done.stderr[-3000:]
     _is_refused(clone, done.stdout)
     assert "floor" in _failed(clone)
@@ -74,7 +74,9 @@ def test_a_model_trained_on_shuffled_targets_is_refused(world: World, clone: Pat
 
 
 def test_reasoning_that_brings_nothing_fails_the_strict_gate(clone: Path) -> None:
-    done = project.make(clone, "run", "PROFILE=tiny", "SET=ingest.market.text_signal=0 gate.reasoning_strict=true")
+    done = project.make(
+        clone, "run", "PROFILE=tiny", f"SET=ingest.market.text_signal=0 gate.reasoning_strict=true {PATIENT}"
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     _is_refused(clone, done.stdout)
     assert "reasoning" in _failed(clone)

@@ -13,7 +13,7 @@ import yaml
 
 from tests import project
 from tests.project import environment, git
-from tests.worlds import World, only_me
+from tests.worlds import PATIENT, World, only_me
 
 pytestmark = pytest.mark.pipeline
 STAGES = ["ingest", "validate", "sequence", "backbone", "cot", "rechead", "align", "evaluate", "package"]
@@ -80,7 +80,7 @@ def test_nothing_promoted_is_a_pickle(world: World) -> None:
 def test_a_second_run_does_nothing_within_ten_seconds(world: World, base: Path) -> None:
     with only_me(base):
         before = json.loads((world.clone / "reports" / "summary.json").read_text())
-        done = project.make(world.clone, "run", "PROFILE=tiny")
+        done = project.make(world.clone, "run", "PROFILE=tiny", f"SET={PATIENT}")
         assert done.returncode == 0, done.stderr
         after = world.summary()
         assert all(row["cached"] for row in after["stages"])
@@ -91,12 +91,14 @@ def test_a_second_run_does_nothing_within_ten_seconds(world: World, base: Path) 
 
 def test_a_change_of_align_reruns_align_evaluate_and_package_only(world: World, base: Path) -> None:
     with only_me(base):
-        done = project.make(world.clone, "run", "PROFILE=tiny", "SET=align.learning_rate=0.0002 align.steps=2")
+        done = project.make(
+            world.clone, "run", "PROFILE=tiny", f"SET=align.learning_rate=0.0002 align.steps=2 {PATIENT}"
+        )
         assert done.returncode == 0, done.stderr
         stages = world.summary()["stages"]
         ran = [row["name"] for row in stages if not row["cached"] and row["name"] in STAGES]
         assert ran == ["align", "evaluate", "package"]
-        back = project.make(world.clone, "run", "PROFILE=tiny")
+        back = project.make(world.clone, "run", "PROFILE=tiny", f"SET={PATIENT}")
         assert back.returncode == 0, back.stderr
         assert all(row["cached"] for row in world.summary()["stages"] if row["name"] in STAGES), "from DVC's cache"
 

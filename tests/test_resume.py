@@ -12,7 +12,7 @@ import pytest
 
 from infra import workspace
 from tests import project
-from tests.worlds import World, fingerprint
+from tests.worlds import PATIENT, World, fingerprint
 
 pytestmark = pytest.mark.pipeline
 HEAVY = ("backbone", "cot", "rechead", "align", "evaluate")
@@ -46,7 +46,7 @@ def test_a_run_that_was_killed_in_each_heavy_stage_ends_with_the_same_bytes(worl
     clone = project.clone(tmp_path / "clone")
     root = clone / "runs" / "tiny"
     for number, stage in enumerate(HEAVY):
-        make = project.start(clone, "run", "PROFILE=tiny")
+        make = project.start(clone, "run", "PROFILE=tiny", f"SET={PATIENT}")
         process = _stage_process(root, stage)
         _into_its_work(root, stage, process)
         if number % 2:
@@ -57,13 +57,13 @@ def test_a_run_that_was_killed_in_each_heavy_stage_ends_with_the_same_bytes(worl
             make.wait(60)
         assert not (root / "outputs" / stage).exists(), "a killed stage leaves no half-written output"
     # The last: the driver alone, which leaves the stage as an orphan.
-    driver_only = project.start(clone, "run", "PROFILE=tiny")
+    driver_only = project.start(clone, "run", "PROFILE=tiny", f"SET={PATIENT}")
     process = _stage_process(root, "evaluate")
     for child in psutil.Process(driver_only.pid).children(recursive=True):
         if "infra.run" in child.cmdline():
             child.kill()
     driver_only.wait(60)
-    done = project.make(clone, "run", "PROFILE=tiny")
+    done = project.make(clone, "run", "PROFILE=tiny", f"SET={PATIENT}")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert not process.is_running() or process.status() == psutil.STATUS_ZOMBIE, "the orphan was ended"
     assert fingerprint(root / "outputs") == world.prints

@@ -18,6 +18,7 @@ from filelock import FileLock
 
 from tests import project
 
+PATIENT = "gate.max_p95_ms=60000"  # the machine that tests is busy: the service gate may not fail by its clock
 MARKUP = (".html", ".css", ".js", ".png", ".svg", ".ico")  # outside the promise of equal bytes, as are timings
 
 
@@ -45,7 +46,7 @@ def shared_world(base: Path) -> World:
     with FileLock(base / "world.lock"):
         if not printed.exists():
             shutil.rmtree(clone, ignore_errors=True)
-            done = project.make(project.clone(clone), "run", "PROFILE=tiny")
+            done = project.make(project.clone(clone), "run", "PROFILE=tiny", f"SET={PATIENT}", timeout=1800)
             assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
             prints.write_text(json.dumps(fingerprint(clone / "runs" / "tiny" / "outputs")))
             printed.write_text(done.stdout + done.stderr)

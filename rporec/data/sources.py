@@ -1,7 +1,7 @@
 """Where rows come from: one small interface, one adapter a kind of source.
 
 Light on purpose: the run driver calls `describe` on its no-op path, so nothing here imports polars or torch at the
-top. Adapters only read and name things; what is a bad row is decided in `rporec.data.clean`.
+top. Which adapter reads what is in `rporec.data.adapters`; what is a bad row is decided in `rporec.data.clean`.
 """
 
 from __future__ import annotations
@@ -14,11 +14,7 @@ from rporec.errors import InputError
 from rporec.files import sha256_file
 
 if TYPE_CHECKING:
-    import datetime as dt
-
     import polars as pl
-
-    from rporec.config import IngestParams
 
 EVENTS = "interactions"
 SPLITS = ("train", "valid", "test")
@@ -75,29 +71,6 @@ class Layout:
     def given_split(self) -> bool:
         """Whether the folder brings its own split."""
         return EVENTS not in self.tables
-
-
-def open_source(params: IngestParams, seed: int, as_of: dt.date | None, folder: Path | None) -> Source:
-    """Return the adapter that the parameters name.
-
-    Args:
-        params: section `ingest`.
-        seed: root of randomness of the market.
-        as_of: date, exclusive; the market needs one.
-        folder: the data folder, for kind `folder`.
-    """
-    if params.source == "folder":
-        from rporec.data.folder import FolderSource
-
-        return FolderSource(find_layout(folder))
-    if as_of is None:
-        raise InputError(
-            "the market needs a date",
-            field="ingest.as_of", rule="a UTC date, YYYY-MM-DD", cure="set ingest.as_of in params.yaml",
-        )  # fmt: skip
-    from rporec.data.market import MarketSource
-
-    return MarketSource(params.market, as_of, seed)
 
 
 def describe(kind: str, folder: Path | None) -> dict[str, object]:

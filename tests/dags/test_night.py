@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -93,7 +94,11 @@ class Airflow:
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return project.clone(tmp_path_factory.mktemp("night") / "clone")
+    folder = project.clone(tmp_path_factory.mktemp("night") / "clone")
+    params = folder / "params.yaml"  # a night runs what is committed; here with patience for a busy machine
+    params.write_text(re.sub(r"max_p95_ms: [\d.]+", "max_p95_ms: 60000.0", params.read_text()))
+    project.git(folder, "commit", "--quiet", "--all", "--message", "patience")
+    return folder
 
 
 @pytest.fixture(scope="module")

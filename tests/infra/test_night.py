@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from infra import night
+from rporec import config
+from rporec.errors import InputError
+from tests.project import ROOT, git
+
+DATE = "2026-01-05"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "checkout"
+    names = ("params.yaml", "dvc.yaml", "profiles/tiny.yaml", "profiles/nightly.yaml", "source.lock.json")
+    for name in (*names, ".gitignore", ".dvc/config", ".dvc/.gitignore"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes((ROOT / name).read_bytes())
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "first")
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("RPOREC_PROFILE", "tiny")
+    return folder
+
+
+def _commit_lock(root: Path) -> str:
+    (root / "dvc.lock").write_text("schema: '2.0'\n")
+    git(root, "add", "--force", "dvc.lock", "params.yaml")
+    git(root, "commit", "--quiet", "--message", "night")
+    return git(root, "rev-parse", "HEAD")
+
+
+def test_a_night_has_its_own_branch_and_its_date_as_its_only_change(checkout: Path) -> None:
+    night.prepare(DATE)
+    root = checkout / "runs" / "nights" / DATE
+    assert git(root, "rev-parse", "--abbrev-ref", "HEAD").strip() == f"nights/{DATE}"
+    params = config.load(root / "params.yaml")
+    assert (params.run.profile, params.ingest.as_of) == ("tiny", DATE)
+    assert git(checkout, "status", "--porcelain") == ""
+    assert git(checkout, "rev-parse", "--abbrev-ref", "HEAD").strip() == "main"
+
+
+def test_the_default_profile_is_nightly(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RPOREC_PROFILE")
+    night.prepare(DATE)
+    assert night.prepared(DATE).params.run.profile == "nightly"
+
+
+def test_a_night_runs_what_is_committed(checkout: Path) -> None:
+    params = checkout / "params.yaml"
+    params.write_text(params.read_text().replace("  seed: 7 ", "  seed: 8 "))
+    night.prepare(DATE)
+    assert night.prepared(DATE).params.run.seed == 7
+
+
+def test_a_finished_night_keeps_its_commit_an_unfinished_one_takes_the_newest(checkout: Path) -> None:
+    night.prepare(DATE)
+    root = checkout / "runs" / "nights" / DATE
+    params = checkout / "params.yaml"
+    params.write_text(params.read_text().replace("  seed: 7 ", "  seed: 8 "))
+    git(checkout, "commit", "--quiet", "--all", "--message", "newer")
+    night.prepare(DATE)
+    assert night.prepared(DATE).params.run.seed == 8, "not finished: what is committed now"
+    tip = _commit_lock(root)
+    params.write_text(params.read_text().replace("  seed: 8 ", "  seed: 9 "))
+    git(checkout, "commit", "--quiet", "--all", "--message", "newest")
+    night.prepare(DATE)
+    assert night.prepared(DATE).params.run.seed == 8, "finished: an old night gives the old bytes"
+    assert git(root, "rev-parse", "HEAD") == tip
+
+
+def test_two_nights_do_not_share_a_workspace(checkout: Path) -> None:
+    night.prepare(DATE)
+    night.prepare("2026-01-06")
+    assert night.prepared(DATE).root != night.prepared("2026-01-06").root
+    assert night.prepared(DATE).home == night.prepared("2026-01-06").home == checkout / "var"
+
+
+def test_bad_dates_and_unprepared_nights_are_refused(checkout: Path) -> None:
+    with pytest.raises(InputError, match="was not prepared"):
+        night.prepared("2026-02-01")
+    with pytest.raises(InputError, match="date cannot be read"):
+        night._date("tonight")

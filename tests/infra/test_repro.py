@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from infra import repro
+from rporec.errors import InputError
+from tests.project import git
+
+PIPELINE = """
+stages:
+  one:
+    cmd: python -m steps.one
+    deps: [steps/one.py]
+    outs: [{outputs/one: {persist: true}}]
+  two:
+    cmd: python -m steps.two
+    deps: [steps/two.py, outputs/one]
+    outs: [{outputs/two: {persist: true}}]
+"""
+BODY = """
+import json, pathlib
+pathlib.Path("outputs/{name}").mkdir(parents=True, exist_ok=True)
+pathlib.Path("outputs/{name}/text").write_text("{name}")
+pathlib.Path("records").mkdir(exist_ok=True)
+pathlib.Path("records/{name}.json").write_text(json.dumps({{"seconds": {seconds}}}))
+"""
+
+
+def _pipeline(folder: Path, cache: Path) -> Path:
+    (folder / "steps").mkdir(parents=True)
+    (folder / ".dvc").mkdir()
+    (folder / ".dvc" / "config").write_text(f"[core]\n    analytics = false\n[cache]\n    dir = {cache}\n")
+    (folder / ".gitignore").write_text("/outputs\n/records\n/.dvc/tmp\n")
+    (folder / "dvc.yaml").write_text(PIPELINE)
+    for name in ("one", "two"):
+        (folder / "steps" / f"{name}.py").write_text(BODY.format(name=name, seconds=1))
+    git(folder, "init", "--quiet")
+    return folder
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = _pipeline(tmp_path / "pipeline", tmp_path / "cache")
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    return folder
+
+
+def test_runs_what_changed_and_nothing_else(root: Path) -> None:
+    repro.reproduce(root, {})
+    first = repro.record_times(root)
+    assert set(first) == {"one", "two"}
+    repro.reproduce(root, {})
+    assert repro.record_times(root) == first
+    with (root / "steps" / "two.py").open("a") as stream:
+        stream.write("# other\n")
+    repro.reproduce(root, {})
+    again = repro.record_times(root)
+    assert again["one"] == first["one"]
+    assert again["two"] != first["two"]
+
+
+def test_one_stage_alone(root: Path) -> None:
+    repro.reproduce(root, {}, "one")
+    assert set(repro.record_times(root)) == {"one"}
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("raise SystemExit(1)", "stage two stopped, its reason stands above"),
+        ("raise SystemExit(3)", "stage two crashed"),
+        ("import os; os.kill(os.getpid(), 9)", "stage two was killed"),
+    ],
+)
+def test_a_failing_stage_is_one_message_and_keeps_the_last_output(root: Path, line: str, says: str) -> None:
+    repro.reproduce(root, {})
+    (root / "steps" / "two.py").write_text(line)
+    with pytest.raises(InputError, match=says):
+        repro.reproduce(root, {})
+    assert (root / "outputs" / "two" / "text").read_text() == "two"
+
+
+def test_a_missing_dependency_is_one_message(root: Path) -> None:
+    (root / "steps" / "two.py").unlink()
+    with pytest.raises(InputError, match=r"two\.py"):
+        repro.reproduce(root, {})
+
+
+def test_records_come_back_with_outputs_from_the_cache(root: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    repro.reproduce(root, {})
+    repro.keep_records(root, home, {"one", "two"})
+    other = _pipeline(tmp_path / "other", tmp_path / "cache")
+    (other / "records").mkdir()
+    (other / "records" / "one.json").write_text('{"seconds": 99}')  # of an older state
+    repro.reproduce(other, {})
+    assert (other / "outputs" / "two" / "text").read_text() == "two"
+    repro.keep_records(other, home, set())
+    assert json.loads((other / "records" / "one.json").read_text()) == {"seconds": 1}
+    assert json.loads((other / "records" / "two.json").read_text()) == {"seconds": 1}
+
+
+def _lock(root: Path, pid: int) -> Path:
+    path = root / ".dvc" / "tmp" / "rwlock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    held = {"pid": pid, "cmd": "dvc repro"}
+    path.write_text(
+        json.dumps({"write": {str(root / "outputs" / "one"): held}, "read": {str(root / "dvc.yaml"): [held]}})
+    )
+    return path
+
+
+def test_locks_of_the_dead_are_dropped(root: Path) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    path = _lock(root, dead.pid)
+    repro.reproduce(root, {})
+    assert not json.loads(path.read_text()).get("write")
+
+
+def test_a_lock_whose_process_id_was_taken_again_is_dropped(root: Path) -> None:
+    path = _lock(root, os.getpid())
+    os.utime(path, (1, 1))  # written before this process began
+    repro.mend_locks(root)
+    assert json.loads(path.read_text()) == {"read": {}, "write": {}}
+
+
+def test_locks_of_the_living_stay(root: Path) -> None:
+    path = _lock(root, os.getpid())
+    before = path.read_text()
+    time.sleep(0.01)
+    repro.mend_locks(root)
+    assert path.read_text() == before
+
+
+def test_a_half_written_lock_file_is_dropped(root: Path) -> None:
+    path = _lock(root, os.getpid())
+    path.write_text('{"write": {')
+    repro.reproduce(root, {})
+    assert (root / "outputs" / "two" / "text").exists()
