@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import sqlite3
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -21,6 +22,8 @@ import yaml
 
 from rporec.errors import InputError
 from rporec.files import write_text
+
+_LEAST_FREE = 1 << 20  # bytes: with less, what fails on disk fails for want of space
 
 
 def reproduce(root: Path, env: Mapping[str, str], stage: str | None = None) -> None:
@@ -41,9 +44,12 @@ def reproduce(root: Path, env: Mapping[str, str], stage: str | None = None) -> N
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
+    from infra.runcache import WholeOutputs
+
     logging.getLogger("dvc").setLevel(logging.ERROR)
     try:
         with Repo(str(root)) as repo:
+            repo.stage_cache = WholeOutputs(repo)
             repo.reproduce(targets=[stage] if stage else None, single_item=stage is not None)
     except (DvcException, OSError, sqlite3.Error) as error:
         raise _translated(error, root) from error
@@ -78,7 +84,7 @@ def _translated(error: BaseException, root: Path) -> Exception:
             return _stage_failed(str(link))
         if isinstance(link, OSError) and link.errno != errno.ENOENT:
             return link  # a full or read-only disk has words of its own
-        if isinstance(link, sqlite3.Error) and "disk is full" in str(link):
+        if isinstance(link, sqlite3.Error) and shutil.disk_usage(root).free < _LEAST_FREE:  # also "disk I/O error"
             return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(root))
     words = "; ".join(dict.fromkeys(str(link) for link in chain))
     return InputError(

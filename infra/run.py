@@ -91,7 +91,7 @@ def judge(space: Workspace) -> None:
     key = f"{where.package_hash} {_acts_key(space)}"
     if where.settled and (where.version is not None or (mark.exists() and mark.read_text("utf-8") == key)):
         return
-    if where.version is None:
+    if where.version is None or where.verdict is None:
         act(space, "gate")
     act(space, "promote")  # a failing package too: it stays in MLflow as a run
     write_text(mark, key)

@@ -77,8 +77,6 @@ def _forget(checkout: Path, folder: Path) -> None:
 def copy_sources(checkout: Path, root: Path, skip: Path | None) -> None:
     """Make the workspace's files those of the checkout as they stand: edits, new files and deletions included."""
     wanted = _files(checkout, skip)
-    for name in sorted(_files(root, None) - wanted):
-        (root / name).unlink(missing_ok=True)
     for name in sorted(wanted):
         source, target = checkout / name, root / name
         if _same(source, target):
@@ -86,6 +84,9 @@ def copy_sources(checkout: Path, root: Path, skip: Path | None) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(target) as temporary:
             shutil.copy2(source, temporary)
+    # Only now: without .gitignore in place the outputs would count as files that the checkout no longer has.
+    for name in sorted(_files(root, None) - wanted):
+        (root / name).unlink(missing_ok=True)
 
 
 def _files(folder: Path, skip: Path | None) -> set[str]:

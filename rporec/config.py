@@ -285,7 +285,7 @@ class ServeParams(Section):
 class NightsParams(Section):
     """The nightly schedule."""
 
-    schedule: str = Field(min_length=1, description="cron, UTC")
+    schedule: str | None = Field(min_length=1, description="cron, UTC; null = only by hand")
     retries: int = Field(ge=0, description="retries of a task")
     retry_seconds: float = Field(ge=0, description="first wait before a retry, doubled each time")
     git_remote: str | None = Field(description="where night branches are pushed; null = nowhere")

@@ -18,6 +18,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from rporec.release import lookup
 from tests import project
 from tests.worlds import World, only_me
 
@@ -64,7 +65,9 @@ def test_the_curl_line_works_as_printed(world: World, port: int) -> None:
     items = pl.read_parquet(world.root / "outputs" / "ingest" / "items.parquet")
     titles = dict(zip(items["item_id"], items["title"], strict=True))
     assert all(titles[item["item_id"]] == item["title"] for item in answer["items"])
-    assert answer["model"]["package_hash"] == world.summary()["package_hash"]
+    champion = lookup.by_alias(lookup.default_uri(world.clone / "var"), lookup.model_name("tiny"), "champion")
+    assert champion is not None
+    assert answer["model"]["package_hash"] == champion.package_hash
     assert answer["thought"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -18,10 +19,11 @@ pytestmark = pytest.mark.pipeline
 HEAVY = ("backbone", "cot", "rechead", "align", "evaluate")
 
 
-def _stage_process(root: Path, stage: str, make: psutil.Popen | object, seconds: float = 300) -> psutil.Process:
+def _stage_process(root: Path, stage: str, make: subprocess.Popen[str], seconds: float = 300) -> psutil.Process:
     """Wait until a stage runs in `root` and return its process."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
+        assert make.poll() is None, f"the run ended before stage {stage}"
         for process in psutil.process_iter():
             try:
                 words = process.cmdline()
@@ -47,7 +49,7 @@ def test_a_run_that_was_killed_in_each_heavy_stage_ends_with_the_same_bytes(worl
     root = clone / "runs" / "tiny"
     for number, stage in enumerate(HEAVY):
         make = project.start(clone, "run", "PROFILE=tiny", f"SET={PATIENT}")
-        process = _stage_process(root, stage)
+        process = _stage_process(root, stage, make)
         _into_its_work(root, stage, process)
         if number % 2:
             process.kill()  # the stage alone: the driver says so and stops
@@ -58,7 +60,7 @@ def test_a_run_that_was_killed_in_each_heavy_stage_ends_with_the_same_bytes(worl
         assert not (root / "outputs" / stage).exists(), "a killed stage leaves no half-written output"
     # The last: the driver alone, which leaves the stage as an orphan.
     driver_only = project.start(clone, "run", "PROFILE=tiny", f"SET={PATIENT}")
-    process = _stage_process(root, "evaluate")
+    process = _stage_process(root, "evaluate", driver_only)
     for child in psutil.Process(driver_only.pid).children(recursive=True):
         if "infra.run" in child.cmdline():
             child.kill()

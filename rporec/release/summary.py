@@ -43,7 +43,7 @@ class Standing:
 
     Args:
         package_hash: the package.
-        verdict: `pass`, `fail`, None = not judged.
+        verdict: `pass`, `fail`, None = not judged here. A version that falls behind a later champion may read `fail`.
         version: its registry version, None when it has none.
         settled: gate and promote have nothing to do for these bytes.
     """
@@ -66,9 +66,9 @@ def standing(root: Path, uri: str, model: str) -> Standing:
     if lookup.sqlite_file(uri) is not None:
         version = lookup.by_package(uri, model, package_hash)
         number = version.number if version else None
-    if number is not None:
-        return Standing(package_hash, "pass", number, settled=note is not None)
     verdict = str(judged["verdict"]) if judged else None
+    if number is not None:
+        return Standing(package_hash, verdict, number, settled=note is not None and judged is not None)
     known = note is not None and judged is not None and note["verdict_hash"] == sha256_file(root / GATES)
     return Standing(package_hash, verdict, None, settled=known and verdict == "fail")
 

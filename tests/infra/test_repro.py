@@ -94,6 +94,20 @@ def test_a_missing_dependency_is_one_message(root: Path) -> None:
         repro.reproduce(root, {})
 
 
+def test_parameters_that_were_tried_before_bring_their_outputs_back(root: Path) -> None:
+    kept = (root / "steps" / "two.py").read_text()
+    repro.reproduce(root, {})
+    (root / "steps" / "two.py").write_text(kept.replace('write_text("two")', 'write_text("other")'))
+    repro.reproduce(root, {})
+    assert (root / "outputs" / "two" / "text").read_text() == "other"
+    (root / "outputs" / "two" / "text").write_text("left by a kill")
+    (root / "steps" / "two.py").write_text(kept)
+    before = repro.record_times(root)
+    repro.reproduce(root, {})
+    assert (root / "outputs" / "two" / "text").read_text() == "two"
+    assert repro.record_times(root) == before, "no stage ran"
+
+
 def test_records_come_back_with_outputs_from_the_cache(root: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     repro.reproduce(root, {})

@@ -106,6 +106,15 @@ def test_half_made_worktree_is_mended(checkout: Path, damage: str) -> None:
         assert (root / "outputs" / "kept").read_text() == "kept"
 
 
+def test_outputs_outlive_the_loss_of_everything_else(checkout: Path) -> None:
+    """Without .gitignore they look like files that the checkout no longer has."""
+    output = checkout / "runs" / "tiny" / "outputs" / "ingest" / "items.parquet"
+    output.parent.mkdir(parents=True)
+    output.write_text("precious")
+    _prepared(checkout)
+    assert output.read_text() == "precious"
+
+
 def test_bad_input_touches_nothing(checkout: Path) -> None:
     before = git(checkout, "status", "--porcelain", "--ignored")
     for profile, data, settings in (

@@ -53,6 +53,18 @@ def test_a_version_that_the_registry_does_not_know_is_not_believed(root: Path) -
     assert _standing(root) == (None, None, False)
 
 
+def test_a_version_that_was_not_judged_here_is_not_settled(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its outputs came from the shared cache into a fresh clone: the report is still to be written."""
+    package_hash = manifest.read(root / summary.PACKAGE).package_hash
+    known = lookup.Version("rporec-demo", 4, "", "run", {"package_hash": package_hash})
+    monkeypatch.setattr(lookup, "by_package", lambda *_: known)
+    assert _standing(root) == (None, 4, False)
+    gates = world.write_verdict(root / summary.GATES, package_hash)
+    note = {"package_hash": package_hash, "verdict": "pass", "version": 4, "verdict_hash": sha256_file(gates)}
+    world.write(root / summary.PROMOTION, note)
+    assert _standing(root) == ("pass", 4, True)
+
+
 def test_the_summary_holds_what_machines_expect(root: Path) -> None:
     package_hash = manifest.read(root / summary.PACKAGE).package_hash
     world.write_verdict(root / summary.GATES, package_hash)
