@@ -87,8 +87,7 @@ def stage(date: str, name: str) -> None:
     with workspace.locked(space):
         before = repro.record_times(space.root)
         repro.reproduce(space.root, workspace.environment(space), name)
-        ran = {name for name, when in repro.record_times(space.root).items() if before.get(name) != when}
-        repro.keep_records(space.root, space.home, ran)
+        repro.keep_records(space.root, space.home, repro.written_since(space.root, before))
 
 
 def finish(date: str) -> dict[str, str]:

@@ -133,7 +133,8 @@ def mend_locks(root: Path) -> None:
 
 def _holds(holder: Mapping[str, object], written: float) -> bool:
     try:
-        return bool(psutil.Process(int(str(holder["pid"]))).create_time() <= written)
+        process = psutil.Process(int(str(holder["pid"])))
+        return process.create_time() <= written and bool(process.cmdline())  # one that is ending has none any more
     except psutil.Error:
         return False
 
@@ -155,6 +156,11 @@ def lock_entries(root: Path) -> dict[str, object]:
 def record_times(root: Path) -> dict[str, int]:
     """Return when each stage's record was written [ns]: a stage ran exactly when this changes."""
     return {path.stem: path.stat().st_mtime_ns for path in (root / "records").glob("*.json")}
+
+
+def written_since(root: Path, before: Mapping[str, int]) -> set[str]:
+    """Return the stages that left a record since `before` (of record_times) was taken."""
+    return {name for name, when in record_times(root).items() if before.get(name) != when}
 
 
 def keep_records(root: Path, home: Path, ran: Collection[str]) -> None:

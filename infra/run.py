@@ -73,10 +73,11 @@ def whole_run(space: Workspace) -> None:
         try:
             repro.reproduce(space.root, workspace.environment(space))
         finally:
-            ran = {name for name, when in repro.record_times(space.root).items() if before.get(name) != when}
+            ran = repro.written_since(space.root, before)
             repro.keep_records(space.root, space.home, ran)
+    before = repro.record_times(space.root)
     judge(space)
-    ran = {name for name, when in repro.record_times(space.root).items() if before.get(name) != when}
+    ran |= repro.written_since(space.root, before)
     profile = "" if space.in_place else space.params.run.profile
     report(space, ran, space.checkout / "reports" / profile)
     if profile:

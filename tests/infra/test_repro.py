@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from infra import repro
@@ -138,6 +139,16 @@ def test_locks_of_the_dead_are_dropped(root: Path) -> None:
     path = _lock(root, dead.pid)
     repro.reproduce(root, {})
     assert not json.loads(path.read_text()).get("write")
+
+
+def test_a_zombie_holds_no_lock(root: Path) -> None:
+    ended = subprocess.Popen(["true"])
+    while psutil.Process(ended.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+    path = _lock(root, ended.pid)
+    repro.mend_locks(root)
+    assert json.loads(path.read_text()) == {"read": {}, "write": {}}
+    ended.wait()
 
 
 def test_a_lock_whose_process_id_was_taken_again_is_dropped(root: Path) -> None:
