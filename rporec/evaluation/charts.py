@@ -75,13 +75,16 @@ def line_chart(title: str, across: str, series: Mapping[str, Sequence[tuple[floa
     parts.append(f'<text x="{width - 8}" y="{height - 8}" text-anchor="end">{escape(across)} {max(xs):g}</text>')
     for position, (name, points) in enumerate(finite.items()):
         colour = _COLOURS[position % len(_COLOURS)]
+        dashes = ' stroke-dasharray="6 4"' * (position >= len(_COLOURS))  # the colours come round again
         path = " ".join(
             f"{left + (x - min(xs)) / x_span * (width - left - 8):.1f},"
             f"{8 + (max(ys) - y) / y_span * (height - bottom - 8):.1f}"
             for x, y in points
         )
-        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
-        parts.append(f'<text x="{width + 6}" y="{18 + position * 16}" fill="{colour}">{escape(name)}</text>')
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2"{dashes}/>')
+        y = 18 + position * 16
+        parts.append(f'<path d="M{width + 4} {y - 4}h18" stroke="{colour}" stroke-width="2"{dashes}/>')
+        parts.append(f'<text x="{width + 28}" y="{y}">{escape(name)}</text>')
     return _figure(title, "".join(parts), width + 190, max(height, 24 + 16 * len(finite)))
 
 

@@ -14,6 +14,11 @@ from typing import Any
 from rporec.evaluation.charts import Bar, bar_chart, line_chart
 
 _METRIC = "ndcg@10"
+_RANKERS = (
+    "popularity", "markov", "sasrec", "fusion", "no_reasoning", "reasoning_removed", "shuffled_reasoning", "stage1",
+    "rporec",
+)  # fmt: skip
+_METRICS = ("hr@5", "hr@10", "hr@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr")
 _SLICE_RANKERS = ("rporec", "no_reasoning", "fusion")
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1c2430;--dim:#5f6b7a;--line:#d8dee6;--back:#fff;--card:#f6f8fa}
@@ -23,7 +28,7 @@ body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--back);
 h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px solid var(--line)}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}.wide{overflow-x:auto}
 th,td{text-align:right;padding:.25rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}
-th:first-child,td:first-child,td.text{text-align:left}tr.own{font-weight:600}figure{margin:1rem 0}
+th:first-child,td:first-child,.text{text-align:left}tr.own{font-weight:600}figure{margin:1rem 0}
 figcaption,.dim{color:var(--dim);font-size:.9rem}svg{width:100%;height:auto;font:12px system-ui,sans-serif}
 svg text{fill:currentColor}.axis{stroke:var(--dim)}.whisker{stroke:currentColor;fill:none}
 .pass{color:#2f8f4e}.fail{color:#d1432f}
@@ -75,10 +80,10 @@ def render(data: ReportData) -> str:
 
 
 def figure(value: float | int | None, digits: int = 4) -> str:
-    """Return a number as the report writes it; unknown is a dash."""
+    """Return a number as the report writes it; unknown is a dash, large ones (milliseconds, MB) need no fractions."""
     if value is None:
         return "–"
-    return str(value) if isinstance(value, int) else f"{value:.{digits}f}"
+    return str(value) if isinstance(value, int) else f"{value:.{digits if abs(value) < 100 else 0}f}"
 
 
 def _verdict(verdict: Mapping[str, Any] | None) -> str:
@@ -95,22 +100,23 @@ def _verdict(verdict: Mapping[str, Any] | None) -> str:
 
 def _rankers(metrics: Mapping[str, Any]) -> str:
     rankers, intervals, oracle = metrics["rankers"], metrics["intervals"], metrics["oracle"]
-    names = [name for name in rankers["rporec"] if name != "n"]
     rows, bars = [], []
-    for ranker, found in rankers.items():
-        rows.append([escape(ranker), *(figure(found[name]) for name in names), str(found["n"])])
+    for ranker in _RANKERS:
+        found = rankers[ranker]
+        rows.append([ranker, *(figure(found[name]) for name in _METRICS), str(found["n"])])
         low, high = intervals[ranker] or (None, None)
         if found[_METRIC] is not None:
             bars.append(Bar(ranker, found[_METRIC], low, high, strong=ranker == "rporec"))
     best = "" if oracle is None else f"<p>Best that any model could reach: NDCG@10 {figure(oracle[_METRIC])}.</p>"
     told = f"{metrics['rows']} rows of {metrics['users']} users; all {metrics['items']} items of the catalogue ranked."
     chart = bar_chart("NDCG@10 with its interval, by user", bars)
-    return f'<p class="dim">{told}</p>{_table(["ranker", *names, "n"], rows)}{best}{chart}'
+    return f'<p class="dim">{told}</p>{_table(["ranker", *_METRICS, "n"], rows)}{best}{chart}'
 
 
 def _comparisons(metrics: Mapping[str, Any]) -> str:
     rows, bars = [], []
-    for other, by_metric in metrics["comparisons"].items():
+    for other in _RANKERS[:-1]:
+        by_metric = metrics["comparisons"][other]
         for name, found in by_metric.items():
             rows.append([escape(other), escape(name), *_difference(found)])
         found = by_metric[_METRIC]
@@ -122,22 +128,15 @@ def _comparisons(metrics: Mapping[str, Any]) -> str:
 
 def _slices(metrics: Mapping[str, Any]) -> str:
     rows = [
-        [escape(name), str(found["n"]), *(figure(found["rankers"][ranker]) for ranker in ("rporec", "no_reasoning",
-        "fusion")),
-         *_difference(found["rporec - fusion"])]
+        [
+            escape(name),
+            str(found["n"]),
+            *(figure(found["rankers"][ranker]) for ranker in _SLICE_RANKERS),
+            *_difference(found["rporec - fusion"]),
+        ]
         for name, found in metrics["slices"].items()
-    ]  # fmt: skip
-    head = [
-        "slice",
-        "rows",
-        "rporec",
-        "no reasoning",
-        "fusion",
-        "rporec - fusion",
-        "interval",
-        "smallest shown",
-        "users",
     ]
+    head = ["slice", "rows", *_SLICE_RANKERS, "rporec - fusion", "interval", "smallest shown", "users"]
     return _table(head, rows) if rows else ""
 
 
@@ -180,12 +179,11 @@ def _difference(found: Mapping[str, Any]) -> list[str]:
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]], text: set[int] | None = None) -> str:
     """Return a table; cells are HTML already, those in `text` columns are set to the left."""
-    top = "".join(f"<th>{escape(name)}</th>" for name in head)
+    kinds = [' class="text"' * (place in (text or ())) for place in range(len(head))]
+    top = "".join(f"<th{kind}>{escape(name)}</th>" for kind, name in zip(kinds, head, strict=True))
     body = ""
     for row in rows:
-        cells = "".join(
-            f'<td class="text">{c}</td>' if i in (text or ()) else f"<td>{c}</td>" for i, c in enumerate(row)
-        )
+        cells = "".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(kinds, row, strict=True))
         own = ' class="own"' if row[0] == "rporec" else ""
         body += f"<tr{own}>{cells}</tr>"
     return f'<div class="wide"><table><tr>{top}</tr>{body}</table></div>'

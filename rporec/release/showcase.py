@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from rporec.catalogue import Catalogue
+from rporec.reasoning.ground import Grounder
 from rporec.recommender import Recommendation, Recommender
 from rporec.release import registry
 from rporec.release.registry import Place
@@ -61,6 +62,8 @@ def render(example: Example, found: Recommendation, catalogue: Catalogue) -> str
     lines += [f"  - {_title(catalogue.titles[item])}" for item in example.history]
     if found.reasoning_source == "live":
         lines += ["Reasoning, written now:", f"  thought: {found.thought}", f"  answer:  {found.answer}"]
+        missing = Grounder(catalogue).check(found.thought, example.history).missing
+        lines += [f"  the thought names what the history does not hold: {', '.join(missing)}"] if missing else []
     else:
         lines.append("Reasoning: none (the writer broke its format); ranked from the history alone.")
     lines.append("Ranking (probability to come next):")
