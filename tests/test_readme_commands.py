@@ -6,8 +6,6 @@ import json
 import os
 import re
 import shlex
-import signal
-import socket
 import subprocess
 import time
 import urllib.request
@@ -19,7 +17,7 @@ import polars as pl
 import pytest
 
 from rporec.release import lookup
-from tests import project
+from tests import project, servers
 from tests.worlds import World, only_me
 
 pytestmark = pytest.mark.pipeline
@@ -32,9 +30,7 @@ def port(world: World, base: Path) -> Iterator[int]:
     with only_me(base):
         params = world.root / "params.yaml"
         kept = params.read_text()
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            number = int(probe.getsockname()[1])
+        number = servers.free_port()
         params.write_text(re.sub(r"port: \d+", f"port: {number}", kept))
         served = project.start(world.clone, "serve", "PROFILE=tiny")
         try:
@@ -46,11 +42,7 @@ def port(world: World, base: Path) -> Iterator[int]:
                 time.sleep(0.5)
             yield number
         finally:
-            os.killpg(served.pid, signal.SIGTERM)
-            with suppress(subprocess.TimeoutExpired):
-                served.wait(20)
-            with suppress(ProcessLookupError):
-                os.killpg(served.pid, signal.SIGKILL)
+            servers.end(served)
             params.write_text(kept)
 
 

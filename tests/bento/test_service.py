@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +18,7 @@ import numpy as np
 import pytest
 
 from rporec.recommender import Recommender
+from tests import servers
 from tests.release import world
 
 _START_SECONDS = 300  # two interpreters import everything, on a busy machine without compiled files
@@ -50,9 +49,7 @@ class Service:
 
 @pytest.fixture(scope="module")
 def service(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = servers.free_port()
     folder = tmp_path_factory.mktemp("service")
     settings = {"RPOREC_PACKAGE": str(workspace / "scratch/package"), "BENTOML_HOME": str(folder / "bentoml")}
     command = ["bentoml", "serve", "bento.service:RPORec", "--host", "127.0.0.1", "--port", str(port)]
@@ -66,12 +63,7 @@ def service(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         _wait(found, process)
         yield found
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait(20)
+        servers.end(process)
 
 
 def _wait(service: Service, process: subprocess.Popen[bytes]) -> None:

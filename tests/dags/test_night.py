@@ -1,12 +1,10 @@
-"""One real run of the two DAGs: airflow standalone, profile tiny, until the registry has a champion."""
+"""One real run of the two DAGs: Airflow with its LocalExecutor, profile tiny, until the registry has a champion."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,44 +18,46 @@ import psutil
 import pytest
 
 from rporec.release import lookup
-from tests import project
+from tests import project, servers
 
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(900)]
 DATE = "2026-01-05"
 START_SECONDS, RUN_SECONDS = 240, 600
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+# Not `airflow standalone`: its log servers listen on every interface and on fixed ports.
+PARTS = (("scheduler", "--skip-serve-logs"), ("dag-processor",), ("api-server", "--host", "127.0.0.1"))
 
 
 class Airflow:
-    """A running `airflow standalone` and its REST interface."""
+    """A scheduler with the LocalExecutor, a DAG processor and an API server on the loopback; their REST interface."""
 
     def __init__(self, clone: Path, folder: Path) -> None:
-        self.port = _free_port()
-        self.log = folder / "standalone.log"
-        address = f"http://localhost:{self.port}"
+        self.port = servers.free_port()
+        self.log = folder / "airflow.log"
+        address = f"http://127.0.0.1:{self.port}"
         settings = {
             "AIRFLOW_HOME": str(folder), "AIRFLOW__CORE__DAGS_FOLDER": str(clone / "dags"),
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False", "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
             "AIRFLOW__CORE__PARALLELISM": "2", "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{address}/execution/",
             "AIRFLOW__API__PORT": str(self.port), "AIRFLOW__API__BASE_URL": address, "AIRFLOW__API__WORKERS": "1",
-            "RPOREC_PROFILE": "tiny",
+            "AIRFLOW__API_AUTH__JWT_SECRET": "of-this-test-alone-" + "x" * 64, "RPOREC_PROFILE": "tiny",
         }  # fmt: skip
         env = project.environment(settings)
         env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
         with self.log.open("w") as stream:
-            self.process = subprocess.Popen(
-                ["airflow", "standalone"], cwd=folder, env=env, stdout=stream, stderr=stream, start_new_session=True
-            )
+            subprocess.run(["airflow", "db", "migrate"], cwd=folder, env=env, stdout=stream, stderr=stream, check=True)
+            self.parts = [
+                subprocess.Popen(
+                    ["airflow", *part], cwd=folder, env=env, stdout=stream, stderr=stream, start_new_session=True
+                )
+                for part in PARTS
+            ]
 
     def get(self, path: str, body: dict[str, Any] | None = None, method: str | None = None) -> Any:
         """Call the REST interface."""
-        base = f"http://localhost:{self.port}"
+        base = f"http://127.0.0.1:{self.port}"
         with urllib.request.urlopen(f"{base}/auth/token", timeout=20) as answer:
             token = json.load(answer)["access_token"]
         request = urllib.request.Request(
@@ -71,7 +71,7 @@ class Airflow:
         """Wait for a condition; servers that are not up yet count as no."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            assert self.process.poll() is None, self.log.read_text()[-3000:]
+            assert not any(part.poll() for part in self.parts), self.log.read_text()[-3000:]
             with suppress(OSError, KeyError):
                 if ready():
                     return
@@ -82,25 +82,14 @@ class Airflow:
         """States of a DAG's runs."""
         return [run["state"] for run in self.get(f"dags/{dag}/dagRuns")["dag_runs"]]
 
-    def stop(self) -> None:
-        """End every process of this Airflow: the parent alone leaves orphans, some in groups of their own."""
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            left = self.processes()
-            for process in left:
-                with suppress(psutil.Error):
-                    process.send_signal(number)
-            psutil.wait_procs(left, timeout=20)
-        self.process.wait(20)
+    def living(self) -> list[psutil.Process]:
+        """What lives of the three."""
+        return [process for part in self.parts for process in servers.family(part)]
 
-    def processes(self) -> list[psutil.Process]:
-        """What lives with this Airflow's home in its environment."""
-        found = []
-        for process in psutil.process_iter():
-            with suppress(psutil.Error):
-                own = process.environ().get("AIRFLOW_HOME") == str(self.log.parent)
-                if own and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
-        return found
+    def stop(self) -> None:
+        """End the three and all that they started."""
+        for part in self.parts:
+            servers.end(part)
 
 
 @pytest.fixture(scope="module")
@@ -156,5 +145,8 @@ def test_the_pair_of_dags_ends_with_a_champion(airflow: Airflow, clone: Path) ->
 
 
 def test_stopping_leaves_no_process_behind(airflow: Airflow) -> None:
+    before = airflow.living()
+    assert len(before) >= len(PARTS)
     airflow.stop()
-    assert airflow.processes() == []
+    assert not [process for process in before if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+    assert airflow.living() == []

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +14,7 @@ import yaml
 from rporec.release import manifest, registry, summary
 from rporec.release.registry import Place
 from steps import promote as step
+from tests import servers
 from tests.release import world
 
 pytestmark = pytest.mark.platform
@@ -25,9 +23,7 @@ pytestmark = pytest.mark.platform
 @pytest.fixture
 def server(template: Path, tmp_path: Path) -> Iterator[str]:
     """The address of a server that is starting."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = servers.free_port()
     shutil.copy(template, tmp_path / "server.db")
     command = [
         sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
@@ -38,12 +34,7 @@ def server(template: Path, tmp_path: Path) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait(15)
+        servers.end(process)
 
 
 def test_a_promotion_waits_for_the_server_and_the_champion_comes_back_from_it(
