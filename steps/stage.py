@@ -111,9 +111,10 @@ def execute(name: str, body: Body, root: Path, *, uses_torch: bool = True) -> Ou
     """Run one stage below `root`: outputs appear as a whole or not at all, and a record is left in records/."""
     started = time.monotonic()
     params = config.load(root / "params.yaml")
-    target, new = root / "outputs" / name, root / "work" / f"{name}.new"
+    target, new, done = root / "outputs" / name, root / "work" / f"{name}.new", root / "work" / f"{name}.done"
     recover_folder(target)
-    shutil.rmtree(new, ignore_errors=True)
+    for leftover in (new, done):
+        shutil.rmtree(leftover, ignore_errors=True)
     new.mkdir(parents=True)
     work = root / "work" / name / _state_hash(name, params, root)
     work.mkdir(parents=True, exist_ok=True)
@@ -122,7 +123,8 @@ def execute(name: str, body: Body, root: Path, *, uses_torch: bool = True) -> Ou
     with threadpool_limits(limits=params.run.threads):
         outcome = body(stage)
     replace_folder(new, target)
-    shutil.rmtree(root / "work" / name)
+    (root / "work" / name).rename(done)  # a kill while it is removed must not leave half a checkpoint to go on from
+    shutil.rmtree(done)
     seconds = time.monotonic() - started
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     _record(stage, outcome, seconds, peak_mb)
