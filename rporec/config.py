@@ -1,30 +1,32 @@
 """The schema of params.yaml: types, ranges, meaning, cross-field rules.
 
 Values live in params.yaml and profiles/ alone. No default stands here: a missing key is an error, so a value can
-never be in two places.
+never be in two places. The sections of the data stages are in `rporec.config_data`.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from rporec.config_data import (
+    ColumnNames,
+    IngestParams,
+    MarketParams,
+    Rate,
+    Section,
+    SequenceParams,
+    Share,
+    SqlParams,
+    ValidateParams,
+)
 from rporec.errors import InputError
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(gt=0, le=1)]
-
-
-class Section(BaseModel):
-    """Base of all sections: frozen, strict, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+__all__ = ["ColumnNames", "MarketParams", "SqlParams"]  # what others import from here of the data sections
 
 
 class RunParams(Section):
@@ -37,56 +39,6 @@ class RunParams(Section):
     seed: int = Field(ge=0, description="root of all randomness")
     threads: int = Field(ge=1, le=256, description="CPU threads of the numeric libraries")
     dvc_remote: str = Field(min_length=1, description="DVC remote: a path below RPOREC_HOME, or an s3:// URL")
-
-
-class MarketParams(Section):
-    """The simulated market (rporec.data.market)."""
-
-    users: int = Field(ge=2, description="users")
-    items: int = Field(ge=10, description="items in the catalogue")
-    days: int = Field(ge=10, description="days simulated, up to ingest.as_of")
-    events_per_user: float = Field(gt=0, description="mean interactions a user")
-    text_signal: Share = Field(description="1 = texts describe the items, 0 = texts are shuffled over the items")
-    brand_loyalty: float = Field(ge=0, description="weight of a user's brands in the choice of an item")
-    drift: Share = Field(description="chance that the latent intent moves on after an event")
-
-
-class IngestParams(Section):
-    """Point-in-time reading of a source."""
-
-    source: Literal["market", "folder"] = Field(description="where rows come from; a folder's path comes by DATA=")
-    as_of: str | None = Field(description="UTC date, exclusive: nothing after it is read; null = all there is")
-    quarantine_max_share: Share = Field(description="share of rows in quarantine above which the run stops")
-    market: MarketParams
-
-    @model_validator(mode="after")
-    def _dated(self) -> Self:
-        if self.as_of is not None:
-            dt.date.fromisoformat(self.as_of)  # raises ValueError on anything but YYYY-MM-DD
-        elif self.source == "market":
-            raise ValueError("the market needs a date; set ingest.as_of")
-        return self
-
-
-class ValidateParams(Section):
-    """Data contracts and drift."""
-
-    min_interactions: int = Field(ge=1, description="fewest plausible interactions")
-    min_users: int = Field(ge=2, description="fewest plausible users")
-    min_items: int = Field(ge=2, description="fewest plausible items")
-    max_title_missing: Share = Field(description="largest share of items without a title")
-    drift_psi: float = Field(gt=0, description="population-stability index above which drift is warned of")
-
-
-class SequenceParams(Section):
-    """Split on one global time line, or a given split honoured."""
-
-    history_length: int = Field(ge=1, le=10_000, description="newest items kept of a history")
-    valid_days: int = Field(ge=1, description="days of valid, before test (time-stamped sources)")
-    test_days: int = Field(ge=1, description="newest days, the test slice (time-stamped sources)")
-    reason_share: Rate = Field(lt=0.5, description="share of train rows whose completions train the reasoning module")
-    align_share: Rate = Field(lt=0.5, description="newest share of train rows, the prompts of reinforcement learning")
-    repeats: bool = Field(description="may a target be an item of its own history")
 
 
 class BackboneParams(Section):
