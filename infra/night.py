@@ -19,6 +19,7 @@ from infra import overlay, repro, run, workspace, worktree
 from infra.workspace import Workspace
 from infra.worktree import git
 from rporec import config
+from rporec.data.sources import identity, place
 from rporec.errors import InputError
 from rporec.release import manifest, summary
 from steps.stage import guarded
@@ -62,11 +63,10 @@ def prepare(date: str) -> None:
     """
     checkout = worktree.find_checkout(Path.cwd())
     profile = os.environ.get("RPOREC_PROFILE", "") or "nightly"
-    data = os.environ.get("RPOREC_DATA", "")
-    folder = (checkout / Path(data).expanduser()).resolve() if data else None
-    merged, params = overlay.merge(checkout, profile, f"ingest.as_of={date}", has_data=folder is not None)
-    source = workspace.describe_source(params, folder)
-    space = Workspace(checkout, _root(checkout, date), workspace.home_folder(checkout), folder, params, merged, source)
+    where = place.resolve(os.environ.get("RPOREC_DATA", ""), checkout)
+    merged, params = overlay.merge(checkout, profile, f"ingest.as_of={date}", where)
+    source = identity.describe(params.ingest, where)
+    space = Workspace(checkout, _root(checkout, date), workspace.home_folder(checkout), where, params, merged, source)
     with workspace.locked(space):
         branch = f"nights/{date}"
         if _is_finished(checkout, branch):
@@ -140,9 +140,8 @@ def prepared(date: str) -> Workspace:
     root = _root(checkout, date)
     if not (root / "params.yaml").is_file():
         raise InputError("the night was not prepared", file=root, cure=f"python -m infra.night prepare --date {date}")
-    data = os.environ.get("RPOREC_DATA", "")
-    folder = (checkout / Path(data).expanduser()).resolve() if data else None
-    return Workspace(checkout, root, workspace.home_folder(checkout), folder, config.load(root / "params.yaml"), {}, {})
+    where = place.resolve(os.environ.get("RPOREC_DATA", ""), checkout)
+    return Workspace(checkout, root, workspace.home_folder(checkout), where, config.load(root / "params.yaml"), {}, {})
 
 
 def _root(checkout: Path, date: str) -> Path:

@@ -15,32 +15,28 @@ import yaml
 from ruamel.yaml import YAML
 
 from rporec import config
+from rporec.data.sources.place import is_database, require_fit
 from rporec.errors import InputError
 
 
-def merge(checkout: Path, profile: str, settings: str, *, has_data: bool) -> tuple[dict[str, Any], config.Params]:
+def merge(checkout: Path, profile: str, settings: str, place: str | None) -> tuple[dict[str, Any], config.Params]:
     """Return what changes in params.yaml and the merged, checked parameters.
 
     Args:
         checkout: where params.yaml and profiles/ lie.
         profile: a name in profiles/, or `demo`, which is params.yaml itself.
         settings: `a.b=c d.e=f`.
-        has_data: a data folder is given, so a profile made for the market reads that folder instead.
+        place: where data lies, if given; a profile made for the market reads it instead.
 
     Raises:
-        InputError: unknown profile or key, or a value that breaks its rule.
+        InputError: unknown profile or key, a value that breaks its rule, or a place that does not fit the source.
     """
     base_file = checkout / "params.yaml"
     config.load(base_file)
     base = _read(base_file)
     chosen = _profile(checkout, profile)
     given = parse_settings(settings)
-    implied: dict[str, Any] = {}
-    if has_data and combine(base, chosen)["ingest"]["source"] == "market":
-        implied = {
-            "ingest": {"source": "folder", "as_of": None},
-            "package": {"data_terms": "as stated by the owner of the data"},
-        }
+    implied = _implied(place, combine(base, chosen)["ingest"]["source"])
     layers = [(f"profiles/{profile}.yaml", chosen), ("DATA", implied), ("SET", given)]
     merged: dict[str, Any] = {}
     for _, layer in layers:
@@ -62,7 +58,18 @@ def merge(checkout: Path, profile: str, settings: str, *, has_data: bool) -> tup
             rule=f"must be {profile}",
             cure="write the new values into profiles/<name>.yaml and give PROFILE=<name>",
         )
+    require_fit(params.ingest.source, place)
     return merged, params
+
+
+def _implied(place: str | None, source: str) -> dict[str, Any]:
+    """Return what a place changes by itself: a profile that names a source of its own keeps it."""
+    if place is None or source != "market":
+        return {}
+    return {
+        "ingest": {"source": "sql" if is_database(place) else "folder", "as_of": None},
+        "package": {"data_terms": "as stated by the owner of the data"},
+    }
 
 
 def apply(base: Path, changes: dict[str, Any]) -> str:

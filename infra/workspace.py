@@ -10,7 +10,7 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ import psutil
 from infra import overlay
 from infra.worktree import copy_sources, ensure_worktree, find_checkout, git
 from rporec import config
+from rporec.data.sources import identity, place
 from rporec.errors import InputError
 from rporec.files import read_json, write_json, write_text
 
@@ -33,7 +34,7 @@ class Workspace:
         checkout: the checkout that the command was given in.
         root: where the stages run; equals `checkout` for a run in place.
         home: RPOREC_HOME, where all that outlives a run lies.
-        data: the folder given by DATA=, or None.
+        data: the place given by DATA= (absolute path or URL, which may hold a password), or None.
         params: the merged, checked parameters.
         overlay: what the profile, DATA and SET change in params.yaml; empty for a run in place.
         source: content of source.lock.json.
@@ -42,7 +43,7 @@ class Workspace:
     checkout: Path
     root: Path
     home: Path
-    data: Path | None
+    data: str | None = field(repr=False)
     params: config.Params
     overlay: dict[str, Any]
     source: dict[str, Any]
@@ -67,7 +68,7 @@ def plan(profile: str, data: str, settings: str, folder: Path) -> Workspace:
 
     Args:
         profile: name in profiles/, or empty.
-        data: folder of a real data set, absolute or relative to `folder`, or empty.
+        data: place of a real data set: a path, absolute or relative to `folder`, a URL, or empty.
         settings: `a.b=c d.e=f`, or empty.
         folder: the caller's current folder.
 
@@ -76,15 +77,15 @@ def plan(profile: str, data: str, settings: str, folder: Path) -> Workspace:
     """
     checkout = find_checkout(folder)
     merged: dict[str, Any] = {}
-    data_folder = (folder / Path(data).expanduser()).resolve() if data else None
+    where = place.resolve(data, folder)
     if profile or data or settings:
         name = profile or "demo"
-        merged, params = overlay.merge(checkout, name, settings, has_data=data_folder is not None)
+        merged, params = overlay.merge(checkout, name, settings, where)
         root = checkout / "runs" / name
     else:
         params, root = config.load(checkout / "params.yaml"), checkout
-    source = describe_source(params, data_folder)
-    return Workspace(checkout, root, home_folder(checkout), data_folder, params, merged, source)
+    source = identity.describe(params.ingest, where)
+    return Workspace(checkout, root, home_folder(checkout), where, params, merged, source)
 
 
 def existing(profile: str, folder: Path) -> Workspace:
@@ -98,19 +99,6 @@ def existing(profile: str, folder: Path) -> Workspace:
     if not (root / "params.yaml").is_file():
         raise InputError("this profile has not run", file=root, field="PROFILE", value=profile, cure="make run first")
     return Workspace(checkout, root, home_folder(checkout), None, config.load(root / "params.yaml"), {}, {})
-
-
-def describe_source(params: config.Params, data: Path | None) -> dict[str, Any]:
-    """Return the content of source.lock.json: kind, file names, sha256."""
-    from rporec.data import sources
-
-    kind = params.ingest.source
-    if kind == "folder" and data is None:
-        raise InputError(
-            "no data folder is given", field="ingest.source", value=kind, cure="add DATA=<folder> to the command"
-        )
-    described: dict[str, Any] = sources.describe(kind, data if kind == "folder" else None)
-    return described
 
 
 @contextmanager
@@ -161,7 +149,7 @@ def prepare(space: Workspace) -> None:
     """Bring the workspace to the planned state; files that are right already are not touched."""
     if not space.in_place:
         ensure_worktree(space.checkout, space.root, git(space.checkout, "rev-parse", "HEAD").strip())
-        copy_sources(space.checkout, space.root, skip=space.data)
+        copy_sources(space.checkout, space.root, skip=place.local(space.data))
         write_changed(space.root / "params.yaml", overlay.apply(space.checkout / "params.yaml", space.overlay))
     settle(space)
 
@@ -208,7 +196,7 @@ def environment(space: Workspace) -> dict[str, str]:
     return {
         MARK: str(space.root),
         "RPOREC_HOME": str(space.home),
-        "RPOREC_DATA": str(space.data) if space.data is not None else "",
+        "RPOREC_DATA": space.data or "",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "PYTHONHASHSEED": "0",
         "PYTHONPATH": "",

@@ -75,7 +75,13 @@ def _forget(checkout: Path, folder: Path) -> None:
 
 
 def copy_sources(checkout: Path, root: Path, skip: Path | None) -> None:
-    """Make the workspace's files those of the checkout as they stand: edits, new files and deletions included."""
+    """Make the workspace's files those of the checkout as they stand: edits, new files and deletions included.
+
+    Args:
+        checkout: where the files are taken from.
+        root: where they go.
+        skip: a file or folder that is left where it is: data of this machine.
+    """
     wanted = _files(checkout, skip)
     for name in sorted(wanted):
         source, target = checkout / name, root / name

@@ -50,7 +50,7 @@ class Stage:
         new: fresh folder that becomes outputs/<name> when the body returns.
         work: folder for shards and checkpoints, named by deps and params, kept over a kill, removed on success.
         home: RPOREC_HOME, where all that outlives a run lies.
-        data: the folder given by DATA=, or None.
+        data: the place given by DATA= (absolute path or URL, which may hold a password), or None.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Stage:
     new: Path
     work: Path
     home: Path
-    data: Path | None
+    data: str | None = field(repr=False)
 
     def inputs(self, path: str) -> Path:
         """Return the path of an earlier stage's output, for instance `sequence/train.parquet`."""
@@ -118,7 +118,7 @@ def execute(name: str, body: Body, root: Path, *, uses_torch: bool = True) -> Ou
     new.mkdir(parents=True)
     work = root / "work" / name / _state_hash(name, params, root)
     work.mkdir(parents=True, exist_ok=True)
-    stage = Stage(name, params, root, new, work, home_folder(root), _data_folder())
+    stage = Stage(name, params, root, new, work, home_folder(root), os.environ.get("RPOREC_DATA") or None)
     _seed(params.run, uses_torch=uses_torch)
     with threadpool_limits(limits=params.run.threads):
         outcome = body(stage)
@@ -135,11 +135,6 @@ def execute(name: str, body: Body, root: Path, *, uses_torch: bool = True) -> Ou
 def home_folder(root: Path) -> Path:
     """Return RPOREC_HOME, or var/ below the workspace when it is not set."""
     return Path(os.environ.get("RPOREC_HOME", root / "var")).resolve()
-
-
-def _data_folder() -> Path | None:
-    text = os.environ.get("RPOREC_DATA", "")
-    return Path(text) if text else None
 
 
 def _seed(run: config.RunParams, *, uses_torch: bool) -> None:

@@ -57,7 +57,7 @@ def test_make_commands_name_known_verbs_profiles_and_keys(command: str) -> None:
     assert done.returncode == 0
     given = dict(word.split("=", 1) for word in words[2:])
     assert set(given) <= {"PROFILE", "DATA", "SET"}
-    overlay.merge(ROOT, given.get("PROFILE", "demo"), given.get("SET", ""), has_data="DATA" in given)
+    overlay.merge(ROOT, given.get("PROFILE", "demo"), given.get("SET", ""), given.get("DATA"))
 
 
 def test_make_help_lists_every_verb() -> None:

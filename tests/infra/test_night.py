@@ -85,3 +85,12 @@ def test_bad_dates_and_unprepared_nights_are_refused(checkout: Path) -> None:
         night.prepared("2026-02-01")
     with pytest.raises(InputError, match="date cannot be read"):
         night._date("tonight")
+
+
+def test_a_nights_data_counts_from_the_checkout_and_a_url_stays(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night.prepare(DATE)
+    for given, want in (("shop", str(checkout / "shop")), ("s3://bucket/shop", "s3://bucket/shop")):
+        monkeypatch.setenv("RPOREC_DATA", given)
+        assert night.prepared(DATE).data == want

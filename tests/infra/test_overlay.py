@@ -9,8 +9,8 @@ from rporec.errors import InputError
 from tests.project import ROOT
 
 
-def _merge(profile: str, settings: str = "", *, has_data: bool = False) -> config.Params:
-    return overlay.merge(ROOT, profile, settings, has_data=has_data)[1]
+def _merge(profile: str, settings: str = "", place: str | None = None) -> config.Params:
+    return overlay.merge(ROOT, profile, settings, place)[1]
 
 
 def test_settings_are_nested_yaml_values() -> None:
@@ -64,19 +64,52 @@ def test_a_bad_value_is_traced_to_its_profile(tmp_path) -> None:
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
     (tmp_path / "profiles" / "odd.yaml").write_text("run: {profile: odd}\nrechead: {width: 3}\n")
     with pytest.raises(InputError) as caught:
-        overlay.merge(tmp_path, "odd", "", has_data=False)
+        overlay.merge(tmp_path, "odd", "", None)
     assert "profiles/odd.yaml" in caught.value.message()
 
 
-def test_data_turns_a_market_profile_to_the_folder() -> None:
-    params = _merge("demo", has_data=True)
-    assert params.ingest.source == "folder"
+QUERIES = 'ingest.sql.interactions="select 1" ingest.sql.items="select 2"'
+DATABASE = "postgresql+psycopg://reader:hush@db.example/shop"
+
+
+@pytest.mark.parametrize(
+    ("place", "settings", "source"),
+    [("/data/shop", "", "folder"), ("s3://bucket/shop", "", "folder"), (DATABASE, QUERIES, "sql")],
+)
+def test_data_turns_a_market_profile_to_where_it_lies(place: str, settings: str, source: str) -> None:
+    params = _merge("demo", settings, place)
+    assert params.ingest.source == source
     assert params.ingest.as_of is None
     assert "simulated" not in params.package.data_terms
 
 
+def test_a_named_source_is_kept() -> None:
+    for place in ("/data/ratings.zip", "s3://bucket/ratings"):
+        assert _merge("demo", "ingest.source=movielens ingest.as_of=null", place).ingest.source == "movielens"
+    assert _merge("demo", f"ingest.source=sql {QUERIES}", None).ingest.source == "sql", "the place may come later"
+
+
+@pytest.mark.parametrize(
+    ("place", "settings", "word"),
+    [
+        (DATABASE, "ingest.source=folder", "ingest.source=sql"),
+        ("/data/shop.db", f"ingest.source=sql {QUERIES}", "sqlite:///"),
+        ("s3://bucket/shop", f"ingest.source=sql {QUERIES}", "ingest.source=folder"),
+        ("/data/shop", "ingest.source=market ingest.as_of=2026-01-01", "leave DATA out"),
+        (DATABASE, "", "set ingest.sql.interactions"),
+    ],
+)
+def test_a_place_that_does_not_fit_the_source_is_refused_without_its_password(
+    place: str, settings: str, word: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        _merge("demo", settings, place)
+    assert word in caught.value.message()
+    assert "hush" not in caught.value.message()
+
+
 def test_written_parameters_are_the_merged_ones_with_comments(tmp_path) -> None:
-    changes, params = overlay.merge(ROOT, "tiny", "align.learning_rate=1e-6 run.seed=9", has_data=False)
+    changes, params = overlay.merge(ROOT, "tiny", "align.learning_rate=1e-6 run.seed=9", None)
     text = overlay.apply(ROOT / "params.yaml", changes)
     (tmp_path / "params.yaml").write_text(text)
     assert config.load(tmp_path / "params.yaml") == params

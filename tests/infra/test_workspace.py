@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import time
@@ -172,3 +173,22 @@ def test_relative_data_counts_from_the_callers_folder(checkout: Path) -> None:
     with pytest.raises(InputError) as caught:
         workspace.plan("tiny", "here", "", checkout / "sub")
     assert str(checkout / "sub" / "here") in caught.value.message()
+
+
+def test_a_database_reaches_the_stages_and_no_file(checkout: Path) -> None:
+    """A relative SQLite file counts from the caller's folder too, and is not copied into the workspace."""
+    with sqlite3.connect(checkout / "shop.db") as shop:
+        shop.execute("create table seen (user_id text, item_id text, timestamp integer)")
+        shop.execute("insert into seen values ('u', 'i', 1700000000)")
+        shop.execute("create table items (item_id text, title text)")
+    settings = 'ingest.sql.interactions="select * from seen" ingest.sql.items="select * from items"'
+    space = workspace.plan("tiny", "sqlite:///shop.db?timeout=77", settings, checkout)
+    with workspace.locked(space):
+        workspace.prepare(space)
+    assert workspace.environment(space)["RPOREC_DATA"] == f"sqlite:///{checkout / 'shop.db'}?timeout=77"
+    assert space.params.ingest.source == "sql"
+    assert space.source["tables"]["interactions"]["rows"] == 1
+    assert not (space.root / "shop.db").exists()
+    for path in space.root.rglob("*"):
+        assert not path.is_file() or "timeout=77" not in path.read_text(errors="ignore"), path
+    assert "timeout=77" not in repr(space)
