@@ -37,8 +37,11 @@ INTERACTIONS = Table(
 )
 ITEMS = Table(
     "items",
-    {"item_id": _STR, "title": _STR, "description": _STR, "brand": _STR, "category": _STR, "price": _F64},
-)
+    {
+        "item_id": _STR, "title": _STR, "description": _STR, "brand": _STR, "category": _STR, "price": _F64,
+        "known_from": _I64,
+    },
+)  # fmt: skip
 QUARANTINE = Table(
     "quarantine", {"table": _STR, "file": _STR, "row": _I64, "reason": _STR, "detail": _STR, "raw": _STR}
 )

@@ -2,36 +2,49 @@
 
 from __future__ import annotations
 
-import datetime as dt
+import logging
+import time
 
-import polars as pl
-
-from rporec.data import adapters, sources
-from rporec.data.clean import clean
+from rporec.data.clean import bounds_of, clean
+from rporec.data.sources import adapters, identity
+from rporec.data.sources.tablefile import readable
 from rporec.files import write_json
 from rporec.tables import INTERACTIONS, ITEMS, ORACLE, QUARANTINE, write
 from steps.stage import Outcome, Stage, run_stage
 
-_MIDNIGHT = dt.time(tzinfo=dt.UTC)
+log = logging.getLogger(__name__)
 
 
 def ingest(stage: Stage) -> Outcome:
     """Read the source as it stood before `ingest.as_of`."""
     params = stage.params.ingest
-    date = dt.date.fromisoformat(params.as_of) if params.as_of else None
-    as_of = int(dt.datetime.combine(date, _MIDNIGHT).timestamp()) if date else None
-    origin = sources.describe(params.source, stage.data)
-    raw = adapters.open_source(params, stage.params.run.seed, date, stage.data).read()
-    tables = clean(raw, as_of, params.quarantine_max_share)
+    origin = identity.describe(params, stage.data)
+    scratch = stage.work / "unpacked"
+    scratch.mkdir(exist_ok=True)
+    raw = adapters.open_source(params, stage.params.run.seed, stage.data).read(scratch, bounds_of(params))
+    for file, stated in raw.stated.items():
+        log.info("%s: %s", file, ", ".join(f"{key} {value}" for key, value in stated.items()) or "as expected")
+    with readable(stage.data or params.source):
+        tables = clean(raw, params, now=int(time.time()))
+    for warning in tables.warnings:
+        log.warning("%s", warning)
     write(tables.interactions, stage.new / "interactions.parquet", INTERACTIONS)
     write(tables.items, stage.new / "items.parquet", ITEMS)
     write(tables.quarantine, stage.new / "quarantine.parquet", QUARANTINE)
     write(raw.oracle.sort(list(ORACLE.columns)), stage.new / "oracle.parquet", ORACLE)
     users = tables.interactions["user_id"].n_unique()
-    bounded = params.as_of if raw.timed else None  # rows without a time cannot be bounded
-    period = {"as_of": bounded, "end": _end(tables.interactions, as_of)}
     write_json(
-        stage.new / "source.json", {**origin, **period, "timed": raw.timed, "counts": tables.counts, "users": users}
+        stage.new / "source.json",
+        {
+            **origin,
+            "as_of": params.as_of if raw.timed else None,  # rows without a time cannot be bounded
+            "end": tables.end,
+            "timed": raw.timed,
+            "stated": raw.stated,
+            "counts": tables.counts,
+            "users": users,
+            "warnings": tables.warnings,
+        },
     )
     rows, n_items, bad = tables.interactions.height, tables.items.height, tables.quarantine.height
     return Outcome(
@@ -39,14 +52,6 @@ def ingest(stage: Stage) -> Outcome:
         {"interactions": rows, "users": users, "items": n_items, "quarantined": bad},
         ("source.json",),
     )
-
-
-def _end(interactions: pl.DataFrame, as_of: int | None) -> int | None:
-    """Return the end of the time line, s UTC, exclusive: `as_of`, else the midnight after the newest row."""
-    newest = interactions["timestamp"].max()
-    if not isinstance(newest, int):
-        return None
-    return as_of if as_of is not None else (newest // 86_400 + 1) * 86_400
 
 
 if __name__ == "__main__":

@@ -28,7 +28,6 @@ from rporec.data.market_goods import (
     make_goods,
     write_items,
 )  # fmt: skip
-from rporec.data.sources import Raw
 from rporec.tables import ORACLE
 
 USER_LIFE = 720.0  # days after which a user slot passes to a new user
@@ -57,28 +56,6 @@ class Market:
     interactions: pl.DataFrame
     items: pl.DataFrame
     oracle: pl.DataFrame
-
-
-@dataclass(frozen=True)
-class MarketSource:
-    """The market as a source (see `rporec.data.sources.Source`)."""
-
-    params: MarketParams
-    as_of: dt.date
-    seed: int
-
-    def read(self) -> Raw:
-        """Simulate and hand over the tables."""
-        market = simulate(self.params, self.as_of, self.seed)
-        place = {"note": pl.lit(None, dtype=pl.String), "file": pl.lit("market")}
-        interactions = market.interactions.with_row_index("row").with_columns(
-            pl.col("row").cast(pl.Int64),
-            split=pl.lit(None, dtype=pl.String),
-            history=pl.lit(None, dtype=pl.List(pl.String)),
-            **place,
-        )
-        items = market.items.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64), **place)
-        return Raw(interactions, items, market.oracle, timed=True)
 
 
 @dataclass(frozen=True)

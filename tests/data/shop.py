@@ -1,10 +1,14 @@
 """A tiny shop for the data tests: tables, folders and raw rows built in code."""
 
 import polars as pl
+import yaml
 
-from rporec.config import SequenceParams, ValidateParams
-from rporec.data.sources import Raw
-from rporec.tables import INTERACTIONS, ITEMS, ORACLE, empty
+from rporec.config import IngestParams, SequenceParams, ValidateParams
+from rporec.data.sources.base import RAW_INTERACTIONS, RAW_ITEMS, Raw, complete
+from rporec.data.sources.folder import FolderSource
+from rporec.data.sources.layout import find_layout
+from rporec.tables import INTERACTIONS, ITEMS
+from tests.project import ROOT
 
 DAY = 86_400
 START = 1_700_006_400  # a UTC midnight
@@ -20,6 +24,7 @@ def items(n=6):
             "brand": ["Fenn", "Rowan"] * (n // 2) + ["Fenn"] * (n % 2),
             "category": ["mug"] * n,
             "price": [1.5 * (k + 1) for k in range(n)],
+            "known_from": [None] * n,
         },
         schema=ITEMS.columns,
     )
@@ -80,19 +85,28 @@ def _write(frame, path):
     frame.write_parquet(path) if path.suffix == ".parquet" else frame.write_csv(path)
 
 
-def raw(rows, table=None):
+def raw(rows, table=None, simulated=False):
     """Rows (user, item, day) or a frame as what an adapter yields."""
     frame = rows if isinstance(rows, pl.DataFrame) else events(rows)
-    place = {"file": pl.lit("f"), "note": pl.lit(None, dtype=pl.String)}
-    frame = frame.with_row_index("row").with_columns(
-        pl.col("row").cast(pl.Int64),
-        split=pl.lit(None, dtype=pl.String),
-        history=pl.lit(None, dtype=pl.List(pl.String)),
-        **place,
-    )
-    table = items() if table is None else table
-    table = table.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64), **place)
-    return Raw(frame, table, empty(ORACLE), timed=True)
+    frames = (frame, items() if table is None else table)
+    placed = [
+        one.lazy().with_row_index("row").with_columns(pl.col("row").cast(pl.Int64), file=pl.lit("f")) for one in frames
+    ]
+    interactions, table = (complete(one, kind) for one, kind in zip(placed, (RAW_INTERACTIONS, RAW_ITEMS), strict=True))
+    return Raw(interactions, table, timed=True, given=False, simulated=simulated)
+
+
+def ingest_params(**changes):
+    """Section `ingest` of params.yaml for a folder, with changes."""
+    section = yaml.safe_load((ROOT / "params.yaml").read_text())["ingest"]
+    section["columns"] |= changes.pop("columns", {})
+    return IngestParams(**{**section, "source": "folder", "as_of": None, "quarantine_max_share": 1.0, **changes})
+
+
+def read_folder(folder, **changes):
+    """What the folder adapter yields, its tables collected."""
+    source = FolderSource(find_layout(str(folder)), ingest_params(**changes).columns)
+    return source.read(folder, None)
 
 
 def timed_table(rows):
@@ -118,10 +132,19 @@ def given_table(split):
 def sequence_params(**changes):
     values = {
         "history_length": 4, "valid_days": 3, "test_days": 3, "reason_share": 0.3, "align_share": 0.2, "repeats": True,
+        "split": "days", "valid_from": None, "test_from": None, "valid_share": 0.1, "test_share": 0.1, "core": 1,
     }  # fmt: skip
     return SequenceParams(**{**values, **changes})
 
 
 def validate_params(**changes):
-    values = {"min_interactions": 5, "min_users": 2, "min_items": 2, "max_title_missing": 0.1, "drift_psi": 0.2}
+    values = {
+        "min_interactions": 5,
+        "min_users": 2,
+        "min_items": 2,
+        "max_title_missing": 0.1,
+        "drift_psi": 0.2,
+        "drift_days": 5,
+        "drift_volume": 0.5,
+    }
     return ValidateParams(**{**values, **changes})

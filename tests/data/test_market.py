@@ -9,7 +9,7 @@ import pytest
 from rporec import config
 from rporec.config import MarketParams
 from rporec.data import market
-from rporec.data.market import MarketSource, simulate
+from rporec.data.market import simulate
 from rporec.data.market_goods import make_goods
 from tests.project import ROOT
 
@@ -138,6 +138,3 @@ def test_new_items_appear_and_sell(demo):
 def test_the_smallest_market_stands():
     shop = small(users=2, items=10, days=10, events_per_user=3.0)
     assert shop.items.height >= 6
-    raw = MarketSource(MarketParams(**{**SMALL, "users": 20}), AS_OF, 1).read()
-    assert raw.timed
-    assert {"file", "row", "note", "split", "history"} <= set(raw.interactions.columns)

@@ -5,10 +5,16 @@ import sys
 
 import pytest
 
-from rporec.data.sources import describe, find_layout
+from rporec.data.sources import identity
+from rporec.data.sources.layout import find_layout
 from rporec.errors import InputError
 from tests.data import shop
 from tests.project import ROOT
+
+
+def describe(kind, folder):
+    params = shop.ingest_params(source=kind, as_of="2026-01-01")
+    return identity.describe(params, None if folder is None else str(folder))
 
 
 def test_describe_names_files_and_hashes_sorted_and_no_path(tmp_path):
@@ -31,8 +37,9 @@ def test_describe_changes_with_a_byte(tmp_path):
 def test_describe_imports_nothing_heavy(tmp_path):
     shop.write_given(tmp_path / "d")
     code = (
-        "import sys, pathlib; from rporec.data.sources import describe;"
-        f"describe('folder', pathlib.Path({str(tmp_path / 'd')!r}));"
+        "import sys, pathlib; from rporec import config; from rporec.data.sources import identity;"
+        "params = config.load(pathlib.Path('params.yaml')).ingest.model_copy(update={'source': 'folder'});"
+        f"identity.describe(params, {str(tmp_path / 'd')!r});"
         "print([m for m in ('polars', 'torch', 'numpy', 'great_expectations', 'mlflow') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -40,8 +47,8 @@ def test_describe_imports_nothing_heavy(tmp_path):
 
 
 def test_layouts(tmp_path):
-    assert not find_layout(shop.write_events(tmp_path / "e", shop.steady())).given_split
-    layout = find_layout(shop.write_given(tmp_path / "g"))
+    assert not find_layout(str(shop.write_events(tmp_path / "e", shop.steady()))).given_split
+    layout = find_layout(str(shop.write_given(tmp_path / "g")))
     assert layout.given_split
     assert list(layout.tables) == ["train", "valid", "test"]
 
@@ -66,7 +73,7 @@ def test_layouts(tmp_path):
 def test_refusals(tmp_path, make, words):
     folder = tmp_path / "data"
     make(folder)
-    for action in (lambda: find_layout(folder), lambda: describe("folder", folder)):
+    for action in (lambda: find_layout(str(folder)), lambda: describe("folder", folder)):
         with pytest.raises(InputError) as caught:
             action()
         message = caught.value.message()

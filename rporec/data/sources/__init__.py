@@ -1,0 +1,1 @@
+"""Where rows come from: one adapter a kind of source, all behind `base.Source`. Adapters read; they judge no row."""
