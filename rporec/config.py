@@ -26,7 +26,10 @@ from rporec.config_data import (
 )
 from rporec.errors import InputError
 
-__all__ = ["ColumnNames", "MarketParams", "SqlParams"]  # what others import from here of the data sections
+# What others import from here of the data sections.
+__all__ = [
+    "ColumnNames", "IngestParams", "MarketParams", "Section", "SequenceParams", "SqlParams", "ValidateParams",
+]  # fmt: skip
 
 
 class RunParams(Section):

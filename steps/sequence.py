@@ -18,6 +18,9 @@ def sequence(stage: Stage) -> Outcome:
     items = read(stage.inputs("ingest/items.parquet"), ITEMS)
     found = sequences.build(interactions, items, stage.params.sequence, read_json(report)["end"])
     leaks = leakage.audit(found, interactions, items)
+    if not leaks.passed:
+        write_json(stage.work / "leakage.json", leaks.report())
+        leakage.refuse(leaks, stage.work / "leakage.json")
     parts = found.parts()
     for name, rows in parts.items():
         write(rows, stage.new / f"{name}.parquet", ROWS)
@@ -26,16 +29,15 @@ def sequence(stage: Stage) -> Outcome:
     write_json(
         stage.new / "leakage.json",
         {
-            "passed": True,  # a leak stops the stage before this line
-            "checked": leaks.checked,
-            "recurrences": leaks.recurrences,
-            "valid_start": found.valid_start,
-            "test_start": found.test_start,
+            **leaks.report(),
+            "valid_start": found.cut.valid if found.cut else None,
+            "test_start": found.cut.test if found.cut else None,
             "rows": sizes,
             "groups": {name: rows["group"].n_unique() for name, rows in parts.items()},
             "users": {name: rows["user_id"].n_unique() for name, rows in parts.items()},
             "first_purchases": found.firsts,
             "repeats_dropped": found.repeats_dropped,
+            "outside_core": found.outside_core,
         },
     )
     return Outcome(

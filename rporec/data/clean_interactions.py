@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import polars as pl
+from polars.expr.whenthen import ChainedThen
 
 from rporec.config import IngestParams
 from rporec.data.clean_items import lookalikes
@@ -73,7 +74,7 @@ def _bounded(
     return rows, {"after_as_of": int(late), "before_window": int(early)}
 
 
-def _unreadable(rows: pl.DataFrame, params: IngestParams, *, timed: bool, given: bool, now: int | None) -> pl.Expr:
+def _unreadable(rows: pl.DataFrame, params: IngestParams, *, timed: bool, given: bool, now: int | None) -> ChainedThen:
     """Return the rules that a row can break by itself, as a chain to go on from."""
     reason = (
         pl.when(pl.col("fault").is_not_null()).then(pl.col("fault"))

@@ -1,7 +1,7 @@
-"""From interactions to rows of (history, target): one global time line, or a given split honoured.
+"""From interactions to rows of (history, target), cut into train, valid and test on one global time line.
 
-Lines of one basket (same user, same time) share one history of strictly earlier purchases and one group; the order
-inside a basket carries no information anywhere. Whether a split leaks is not decided here but in `rporec.data.leakage`.
+Only the cut and its slices; how rows come about is in `rporec.data.timeline` (events) and `rporec.data.given` (a given
+split, which is honoured). Whether a split leaks is decided in `rporec.data.leakage`.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
-from numpy.typing import NDArray
 
 from rporec.config import SequenceParams
-from rporec.data.draws import Ints, scramble
-from rporec.data.sources import SPLITS
+from rporec.data.draws import Ints
+from rporec.data.given import given_rows
+from rporec.data.sources.layout import SPLITS
+from rporec.data.timeline import Cut, timed_rows
 from rporec.errors import InputError
 from rporec.tables import ROWS
 
 _DAY = 86_400
-_SEPARATOR = "\x1f"  # stands in no id that anybody types
+_KEYS = {"days": "days", "dates": "from", "shares": "share"}  # what cuts the time line, to the end of its params' names
 
 
 @dataclass(frozen=True)
@@ -30,18 +30,19 @@ class Sequences:
 
     Args:
         train, valid, test: ROWS tables; train's slices are fit, reason, align from old to new.
-        valid_start, test_start: s UTC; None for a given split without times.
+        cut: where the time line is cut; None for a given split.
         firsts: interactions without anything earlier of their user: history of others, never targets.
         repeats_dropped: interactions left out because `repeats` is false.
+        outside_core: interactions left out because `core` is above 1.
     """
 
     train: pl.DataFrame
     valid: pl.DataFrame
     test: pl.DataFrame
-    valid_start: int | None
-    test_start: int | None
+    cut: Cut | None
     firsts: int
     repeats_dropped: int
+    outside_core: int
 
     def parts(self) -> dict[str, pl.DataFrame]:
         """Return the tables by name, oldest first."""
@@ -60,26 +61,38 @@ def build(interactions: pl.DataFrame, items: pl.DataFrame, params: SequenceParam
     Raises:
         InputError: a part stays empty, or fewer than two users can be trained on.
     """
-    given = interactions["split"].null_count() == 0
-    valid_start = test_start = None
-    if given:
-        rows, firsts, dropped = _given_rows(interactions, items, params)
+    cut = None
+    if interactions["split"].null_count() == 0:
+        rows = given_rows(interactions, items, params)
     else:
-        if end is None:
-            raise InputError("the end of the time line is unknown", field="end", cure="run validate again (make run)")
-        test_start = end - params.test_days * _DAY
-        valid_start = test_start - params.valid_days * _DAY
-        rows, firsts, dropped = _timed_rows(interactions, items, params)
-        part = pl.lit("train")
-        for name, start in (("valid", valid_start), ("test", test_start)):
-            part = pl.when(pl.col("timestamp") >= start).then(pl.lit(name)).otherwise(part)
-        rows = rows.with_columns(slice=part)
-    _require_parts(rows, given=given, valid_start=valid_start, test_start=test_start)
-    rows = rows.with_row_index("row_id").with_columns(pl.col("row_id", "group").cast(pl.Int64))
+        cut = cut_of(interactions, params, end)
+        rows = timed_rows(interactions, items, params, cut)
+    _require_parts(rows.parts, cut, params)
+    train = slice_train(rows.parts["train"], params.reason_share, params.align_share)
     columns = list(ROWS.columns)
-    train = slice_train(rows.filter(pl.col("slice") == "train"), params.reason_share, params.align_share)
-    valid, test = (rows.filter(pl.col("slice") == name).select(columns) for name in ("valid", "test"))
-    return Sequences(train.select(columns), valid, test, valid_start, test_start, firsts, dropped)
+    valid, test = (rows.parts[name].with_columns(slice=pl.lit(name)).select(columns) for name in ("valid", "test"))
+    return Sequences(
+        train.select(columns), valid, test, cut, rows.firsts, rows.repeats_dropped, rows.outside_core
+    )  # fmt: skip
+
+
+def cut_of(interactions: pl.DataFrame, params: SequenceParams, end: int | None) -> Cut:
+    """Return where valid and test begin.
+
+    Raises:
+        InputError: the end of the time line is not known.
+    """
+    if params.split == "dates":
+        return Cut(_midnight(params.valid_from), _midnight(params.test_from))
+    if params.split == "shares":
+        times = interactions["timestamp"].sort()
+        shares = (params.valid_share + params.test_share, params.test_share)
+        valid, test = (int(times[min(int(len(times) * (1 - share)), len(times) - 1)]) for share in shares)
+        return Cut(valid, test)
+    if end is None:
+        raise InputError("the end of the time line is unknown", field="end", cure="run validate again (make run)")
+    test = end - params.test_days * _DAY
+    return Cut(test - params.valid_days * _DAY, test)
 
 
 def slice_train(train: pl.DataFrame, reason_share: float, align_share: float) -> pl.DataFrame:
@@ -94,9 +107,7 @@ def slice_train(train: pl.DataFrame, reason_share: float, align_share: float) ->
     starts = np.flatnonzero(np.r_[True, group[1:] != group[:-1]])
     align = _snap(starts, train.height * (1 - align_share))
     reason = _snap(starts, train.height * (1 - align_share - reason_share))
-    at = np.arange(train.height)
-    names = np.where(at < reason, "fit", np.where(at < align, "reason", "align"))
-    sizes = {name: int((names == name).sum()) for name in ("fit", "reason", "align")}
+    sizes = {"fit": reason, "reason": align - reason, "align": train.height - align}
     if empty := [name for name, size in sizes.items() if size == 0]:
         raise InputError(
             f"no train row is left for slice {empty[0]}",
@@ -104,7 +115,7 @@ def slice_train(train: pl.DataFrame, reason_share: float, align_share: float) ->
             rule="each of fit, reason and align holds at least one group",
             cure="give more interactions, or other shares",
         )  # fmt: skip
-    return train.with_columns(slice=pl.Series(names.tolist(), dtype=pl.String))
+    return train.with_columns(slice=pl.concat([pl.repeat(name, size, eager=True) for name, size in sizes.items()]))
 
 
 def _snap(starts: Ints, wanted: float) -> int:
@@ -112,89 +123,19 @@ def _snap(starts: Ints, wanted: float) -> int:
     return int(starts[np.argmin(np.abs(starts - wanted))])
 
 
-def _timed_rows(
-    interactions: pl.DataFrame, items: pl.DataFrame, params: SequenceParams
-) -> tuple[pl.DataFrame, int, int]:
-    """Return one row for each interaction with an earlier one, in time order, and how many were first or dropped."""
-    lines = interactions.select("user_id", "timestamp", "order", item=_index(interactions["item_id"], items))
-    # A canonical shuffle of each basket: neither file order nor item ids may carry information, also where the
-    # history's length cuts a basket.
-    mixed = scramble(scramble(lines["order"].to_numpy().view(np.uint64)) ^ lines["item"].to_numpy().astype(np.uint64))
-    lines = lines.with_columns(mixed=pl.Series(mixed), user=pl.col("user_id").rank("dense")).sort(
-        "user", "order", "mixed"
-    )
-    if not params.repeats:
-        lines = lines.filter(pl.int_range(pl.len()).over("user", "item") == 0)
-    user, order, item = (lines[name].to_numpy() for name in ("user", "order", "item"))
-    basket_start = _run_starts(order)  # `order` is one basket's alone
-    oldest = np.maximum(_run_starts(user), basket_start - params.history_length)
-    length = basket_start - oldest
-    rows = lines.select("order", "user_id", "timestamp", target="item").with_columns(
-        history=_gather(item, oldest, length)
-    )
-    rows = rows.filter(pl.Series(length > 0)).sort("order", "target")
-    rows = rows.with_columns(group=pl.col("order").rank("dense") - 1)
-    return rows.drop("order"), lines.height - rows.height, interactions.height - lines.height
-
-
-def _given_rows(
-    interactions: pl.DataFrame, items: pl.DataFrame, params: SequenceParams
-) -> tuple[pl.DataFrame, int, int]:
-    """Return the rows of a given split; rows of one user, history and time are one group, placed at its first row."""
-    kept = interactions
-    if not params.repeats:
-        kept = interactions.filter(~pl.col("history").list.contains(pl.col("item_id")))
-    kept = kept.with_columns(key=pl.col("history").list.join(_SEPARATOR))
-    kept = kept.with_columns(first=pl.col("order").min().over("split", "user_id", "key", "timestamp"))
-    kept = kept.sort("first", "key", "order", "item_id")
-    newest = kept["history"].list.tail(params.history_length)
-    flat, length = _index(newest.explode(), items).to_numpy(), newest.list.len().to_numpy().astype(np.int64)
-    part = pl.Enum(SPLITS)
-    rows = kept.select(
-        "user_id", "timestamp", slice="split", target=_index(kept["item_id"], items),
-        history=_gather(flat, np.cumsum(length) - length, length),
-        group=pl.struct("first", "key").rank("dense") - 1,
-    ).sort(pl.col("slice").cast(part), maintain_order=True)  # fmt: skip
-    return rows, 0, interactions.height - kept.height
-
-
-def _index(item_ids: pl.Series, items: pl.DataFrame) -> pl.Series:
-    """Return each item's row number in the item table, i32."""
-    return item_ids.cast(pl.Enum(items["item_id"])).to_physical().cast(pl.Int32)
-
-
-def _run_starts(values: Ints) -> Ints:
-    """Return for each position where its run of equal values starts."""
-    at = np.arange(len(values))
-    return np.maximum.accumulate(np.where(np.r_[True, values[1:] != values[:-1]][: len(at)], at, 0))
-
-
-def _gather(values: Ints, start: Ints, length: Ints) -> pl.Series:
-    """Return lists values[start : start + length], one an entry, as list[i32]."""
-    offsets = np.concatenate([[0], np.cumsum(length)])
-    at = np.repeat(start - offsets[:-1], length) + np.arange(offsets[-1])
-    lists = pa.LargeListArray.from_arrays(_arrow(offsets), _arrow(values[at].astype(np.int32)))
-    return pl.Series(lists, dtype=pl.List(pl.Int32))
-
-
-def _arrow(values: Ints | NDArray[np.int32]) -> pa.Array:
-    # Not pa.array(): that imports pandas, which takes seconds.
-    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), len(values), [None, pa.py_buffer(values)])
-
-
-def _require_parts(rows: pl.DataFrame, *, given: bool, valid_start: int | None, test_start: int | None) -> None:
+def _require_parts(parts: dict[str, pl.DataFrame], cut: Cut | None, params: SequenceParams) -> None:
     for name in SPLITS:
-        part = rows.filter(pl.col("slice") == name)
-        if not part.is_empty():
+        if not parts[name].is_empty():
             continue
-        when = "" if given else f" (valid from {_date(valid_start)}, test from {_date(test_start)}, UTC)"
+        when = "" if cut is None else f" (valid from {_date(cut.valid)}, test from {_date(cut.test)}, UTC)"
+        key = f"sequence.{'valid' if name == 'train' else name}_{_KEYS[params.split]}"
         raise InputError(
             f"no row falls into {name}{when}",
-            field="split" if given else f"sequence.{'valid' if name == 'train' else name}_days",
+            field="split" if cut is None else key,
             rule="each of train, valid and test holds at least one row with a history",
-            cure=f"give rows to {name}" if given else "choose other days for valid and test, or another ingest.as_of",
+            cure=f"give rows to {name}" if cut is None else "cut the time line elsewhere, or take another ingest.as_of",
         )  # fmt: skip
-    users = rows.filter(pl.col("slice") == "train")["user_id"].n_unique()
+    users = parts["train"]["user_id"].n_unique()
     if users < 2:
         raise InputError(
             "too few usable users in train",
@@ -203,5 +144,10 @@ def _require_parts(rows: pl.DataFrame, *, given: bool, valid_start: int | None, 
         )  # fmt: skip
 
 
-def _date(seconds: int | None) -> str:
-    return dt.datetime.fromtimestamp(seconds or 0, tz=dt.UTC).date().isoformat()
+def _midnight(date: str | None) -> int:
+    assert date is not None  # the schema holds it
+    return int(dt.datetime.combine(dt.date.fromisoformat(date), dt.time(tzinfo=dt.UTC)).timestamp())
+
+
+def _date(seconds: int) -> str:
+    return dt.datetime.fromtimestamp(seconds, tz=dt.UTC).date().isoformat()

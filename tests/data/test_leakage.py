@@ -1,6 +1,7 @@
 """The leak audit: planted leaks stop and are named, honest repeats are counted."""
 
 import dataclasses
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -18,17 +19,26 @@ def found():
     return sequences.build(TIMED, shop.items(), shop.sequence_params(), END)
 
 
+def audit(found, interactions, items):
+    """Audit and refuse, as the stage does."""
+    result = leakage.audit(found, interactions, items)
+    leakage.refuse(result, Path("leakage.json"))
+    assert result.passed
+    return result
+
+
 def audit_given(split, **changes):
     table = shop.given_table(split)
-    return leakage.audit(
-        sequences.build(table, shop.items(), shop.sequence_params(**changes), None), table, shop.items()
-    )
+    return audit(sequences.build(table, shop.items(), shop.sequence_params(**changes), None), table, shop.items())
 
 
 def test_an_honest_split_passes_and_is_counted(found):
-    result = leakage.audit(found, TIMED, shop.items())
-    assert result.checked["split_times"] == 8 * 19
-    assert result.checked["histories"] == 8 * 19
+    result = audit(found, TIMED, shop.items())
+    rows = {check.name: check.rows for check in result.checks}
+    assert rows == {
+        "row_ids": 152, "groups": 152, "split_times": 152, "item_features": 6, "histories": 152, "events": 152
+    }  # fmt: skip
+    assert result.report()["passed"]
     test = result.recurrences["test"]
     assert test["rows"] == found.test.height
     assert test["targets_never_in_train"] == 0
@@ -47,10 +57,10 @@ def test_never_seen_targets_and_users_are_counted():
 
 def test_a_training_row_at_the_split_time_stops(found):
     late = found.train.with_columns(
-        timestamp=pl.when(pl.col("row_id") == 3).then(found.valid_start).otherwise("timestamp")
+        timestamp=pl.when(pl.col("row_id") == 3).then(found.cut.valid).otherwise("timestamp")
     )
     with pytest.raises(InputError, match="leak: 1 rows of train lie on the wrong side") as caught:
-        leakage.audit(dataclasses.replace(found, train=late), TIMED, shop.items())
+        audit(dataclasses.replace(found, train=late), TIMED, shop.items())
     assert "row 3: user" in caught.value.message()
     assert "cure:" in caught.value.message()
 
@@ -68,14 +78,33 @@ def test_a_history_that_is_not_strictly_before_stops(found):
         if not (row[0] == found.test["user_id"][0] and row[1] == f"i{target}" and row[2] < 17)
     ]
     with pytest.raises(InputError, match="not strictly before"):
-        leakage.audit(dataclasses.replace(found, test=peeking), shop.timed_table(rows), shop.items())
+        audit(dataclasses.replace(found, test=peeking), shop.timed_table(rows), shop.items())
 
 
 def test_an_event_in_train_and_test_stops(found):
     twice = found.test.head(1).with_columns(row_id=pl.lit(10_000, dtype=pl.Int64), group=pl.lit(10_000, dtype=pl.Int64))
-    both = dataclasses.replace(found, valid_start=None, train=pl.concat([found.train, twice]))
-    with pytest.raises(InputError, match="events of test stand in train"):
-        leakage.audit(both, TIMED, shop.items())
+    result = leakage.audit(
+        dataclasses.replace(found, train=pl.concat([found.train, twice.with_columns(slice=pl.lit("align"))])),
+        TIMED, shop.items(),
+    )  # fmt: skip
+    bad = {check.name: check for check in result.checks if check.bad}
+    assert set(bad) == {"split_times", "events"}
+    assert bad["events"].problem == "1 events of test stand in train too"
+    assert not result.report()["passed"]
+
+
+def test_item_rows_of_a_later_time_stop_when_the_item_was_sold_before(found):
+    def items(day, item):
+        since = pl.when(pl.col("item_id") == item).then(shop.START + day * shop.DAY)
+        return shop.items(7).with_columns(known_from=since.cast(pl.Int64))
+
+    assert leakage.audit(found, TIMED, items(13, "i3")).passed
+    assert leakage.audit(found, TIMED, items(15, "i6")).passed  # new: nobody bought it before the split
+    late = leakage.audit(found, TIMED, items(14, "i3"))
+    with pytest.raises(InputError, match="1 items of train are described by rows of a later time") as caught:
+        leakage.refuse(late, Path("leakage.json"))
+    assert "i3" in caught.value.message()
+    assert "item_lag_days" in caught.value.message()
 
 
 def test_a_group_over_two_slices_stops(found):
@@ -83,7 +112,7 @@ def test_a_group_over_two_slices_stops(found):
         group=pl.when(pl.col("row_id") == pl.col("row_id").min()).then(0).otherwise("group")
     )
     with pytest.raises(InputError, match="share a group"):
-        leakage.audit(dataclasses.replace(found, valid=shared), TIMED, shop.items())
+        audit(dataclasses.replace(found, valid=shared), TIMED, shop.items())
 
 
 @pytest.mark.parametrize(("part", "row"), [("test", ("d", "34", 2)), ("valid", ("c", "102", 5))])

@@ -2,6 +2,8 @@
 
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rporec.data import sequences
 from rporec.errors import InputError
@@ -23,8 +25,8 @@ def test_split_by_one_global_time_and_contract():
     found = built(shop.steady())
     for rows in found.parts().values():
         check(rows, ROWS, "memory")
-    assert found.train["timestamp"].max() < found.valid_start == END - 6 * shop.DAY
-    assert found.valid["timestamp"].max() < found.test_start <= found.test["timestamp"].min()
+    assert found.train["timestamp"].max() < found.cut.valid == END - 6 * shop.DAY
+    assert found.valid["timestamp"].max() < found.cut.test <= found.test["timestamp"].min()
     assert found.firsts == 8  # one a user
     assert everything(found).height == 8 * 20 - 8
     assert everything(found)["row_id"].to_list() == list(range(8 * 19))
@@ -109,7 +111,7 @@ def test_given_split_is_honoured_in_its_order():
     assert found.valid["history"].to_list() == [[1, 2], [0, 2]]  # the newest two
     assert everything(found)["row_id"].to_list() == list(range(10))
     assert everything(found)["group"].to_list() == list(range(10))
-    assert (found.valid_start, found.test_start) == (None, None)
+    assert found.cut is None
 
 
 def test_given_rows_of_one_history_are_one_group_and_never_over_parts():
@@ -137,3 +139,74 @@ def test_given_rows_of_one_history_are_one_group_and_never_over_parts():
 def test_a_part_without_rows_is_refused(rows, changes, words):
     with pytest.raises(InputError, match=words):
         built(rows, **changes)
+
+
+def test_a_split_by_dates_and_by_shares():
+    by_date = built(shop.steady(), split="dates", valid_from="2023-11-25", test_from="2023-11-30")  # days 10 and 15
+    assert (by_date.cut.valid, by_date.cut.test) == (shop.START + 10 * shop.DAY, shop.START + 15 * shop.DAY)
+    by_share = built(shop.steady(), split="shares", valid_share=0.25, test_share=0.15)
+    n = 8 * 20
+    times = sorted(shop.START + day * shop.DAY for _, _, day in shop.steady())
+    assert by_share.cut.test == int(times[int(n * 0.85)])
+    assert by_share.test.height == pytest.approx(0.15 * n, abs=1)
+    assert by_share.valid.height == pytest.approx(0.25 * n, abs=1)
+    assert by_share.train["timestamp"].max() < by_share.cut.valid
+
+
+def test_a_k_core_counts_training_interactions_only():
+    # i7 is bought twice in train and often in test; v buys only in test; w too seldom once i7 is gone.
+    extra = [("u0", "i7", 2), ("w", "i7", 3), ("w", "i0", 4), ("w", "i1", 5)]
+    later = [(f"u{k}", "i7", 18 + k / 100) for k in range(6)] + [("v", f"i{k}", 18 + k / 10) for k in range(5)]
+    table = shop.timed_table([*shop.steady(), *extra, *later])
+    found = sequences.build(table, shop.items(8), shop.sequence_params(core=3), END)
+    rows = everything(found)
+    assert set(rows["user_id"]) == {f"u{k}" for k in range(8)}
+    assert 7 not in set(rows["target"]) | set(rows["history"].explode())
+    assert found.outside_core == 4 + 11
+    whole = everything(sequences.build(table, shop.items(8), shop.sequence_params(), END))
+    assert 7 in set(whole["target"])
+    assert {"v", "w"} <= set(whole["user_id"])
+
+
+def test_a_k_core_of_a_given_split_counts_its_train_rows():
+    split = {**shop.SPLIT, "test": [*shop.SPLIT["test"], ("z", "01", 2)]}
+    found = sequences.build(shop.given_table(split), shop.items(), shop.sequence_params(core=1), None)
+    assert found.outside_core == 0
+    more = {"train": [("a", "0", 1), ("a", "01", 2), ("b", "0", 1), ("b", "01", 2), ("c", "0", 5)],
+            "valid": [("a", "012", 1), ("a", "0121", 5)], "test": [("b", "012", 2), ("z", "0", 1)]}  # fmt: skip
+    cored = sequences.build(shop.given_table(more), shop.items(), shop.sequence_params(core=2), None)
+    assert {name: part.height for name, part in cored.parts().items()} == {"train": 4, "valid": 1, "test": 1}
+    assert cored.outside_core == 3
+
+
+EVENTS = st.lists(
+    st.tuples(st.sampled_from("abc"), st.sampled_from(["i0", "i1", "i2", "i3"]), st.integers(0, 9)),
+    unique=True, max_size=40,
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(events=EVENTS, length=st.integers(1, 5))
+def test_rows_are_those_of_the_definition(events, length):
+    """Against the definition, row by row: the newest `length` purchases strictly before, as a multiset where cut."""
+    base = shop.steady(users=3)
+    found = everything(built([*base, *events], history_length=length))
+    rows = sorted(set(base) | set(events), key=lambda row: row[2])
+    expected = 0
+    for user, item, day in rows:
+        before = [row for row in rows if row[0] == user and row[2] < day]
+        if not before:
+            continue
+        expected += 1
+        mine = found.filter(
+            (pl.col("user_id") == user)
+            & (pl.col("timestamp") == int(shop.START + day * shop.DAY))
+            & (pl.col("target") == int(item[1:]))
+        )
+        assert mine.height == 1
+        history = mine["history"][0].to_list()
+        assert len(history) == min(length, len(before))
+        for place, held in enumerate(reversed(history)):  # each stands within the basket of its place
+            basket = before[-1 - place][2]
+            assert held in {int(row[1][1:]) for row in before if row[2] == basket}
+    assert found.height == expected

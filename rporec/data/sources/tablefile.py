@@ -44,11 +44,12 @@ def scan_table(file: DataFile, wanted: dict[str, Wanted], names: ColumnNames) ->
             frame, dialect, stated = _scan_parquet(file.url)
         converted, found = convert(frame, wanted, names, dialect, file.url)
     ids = [pl.col(name).str.contains(_UNKNOWN, literal=True) for name in _IDS if name in wanted]
-    fault = pl.when(pl.col(_EXTRA).is_not_null()).then(pl.lit("too_many_fields")) if dialect.as_text else None
-    if fault is not None:
-        fault = fault.when(pl.any_horizontal(ids)).then(pl.lit("not_utf8"))
+    fault: pl.Expr = pl.lit(None, dtype=pl.String)
+    if dialect.as_text:
+        extra = pl.when(pl.col(_EXTRA).is_not_null()).then(pl.lit("too_many_fields"))
+        fault = extra.when(pl.any_horizontal(ids)).then(pl.lit("not_utf8"))
     marked = converted.with_columns(
-        fault=pl.lit(None, dtype=pl.String) if fault is None else fault,
+        fault=fault,
         file=pl.lit(file.name),
         row=pl.col(_ROW).cast(pl.Int64),
     )

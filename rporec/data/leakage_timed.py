@@ -1,0 +1,106 @@
+"""The checks that need times: split times, item features, histories strictly before their target."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from rporec.data.leaks import Check, checked
+from rporec.data.timeline import Cut
+
+_CHUNK = 1 << 19  # rows whose histories are opened at a time
+_Keys = NDArray[np.int64]
+
+
+def check_times(parts: dict[str, pl.DataFrame], cut: Cut) -> Check:
+    """No row lies on the wrong side of a split time."""
+    time = pl.col("timestamp")
+    wrong = {
+        "train": time >= cut.valid,
+        "valid": (time < cut.valid) | (time >= cut.test),
+        "test": time < cut.test,
+    }
+    found = {name: parts[name].filter(rule) for name, rule in wrong.items()}
+    bad = pl.concat(found.values())
+    problem = "; ".join(
+        f"{rows.height} rows of {name} lie on the wrong side of the split time"
+        for name, rows in found.items()
+        if rows.height
+    )
+    rule = f"train before {_day(cut.valid)}, valid before {_day(cut.test)}, test from then on (UTC)"
+    rows = sum(part.height for part in parts.values())
+    cure = "remove the rows, or report this with the data: sequence must not write them"
+    return checked("split_times", rule, rows, bad, problem, cure)
+
+
+def check_item_times(interactions: pl.DataFrame, items: pl.DataFrame, split: int) -> Check:
+    """No item that was bought before the split is described by a row that is known only since.
+
+    Args:
+        interactions: table INTERACTIONS.
+        items: table ITEMS.
+        split: s UTC at which valid begins.
+    """
+    late = items.filter(pl.col("known_from") >= split).select("item_id", "title", "known_from")
+    before = interactions.filter(pl.col("timestamp") < split).select("item_id").unique()
+    bad = late.join(before, on="item_id", how="semi").sort("item_id")
+    return checked(
+        "item_features", f"attributes of items bought before {_day(split)} (UTC) were known before",
+        items.height, bad, f"{bad.height} items of train are described by rows of a later time",
+        "set ingest.item_lag_days to the days of valid and test or more, and give the earlier item rows too",
+    )  # fmt: skip
+
+
+def check_histories(parts: dict[str, pl.DataFrame], interactions: pl.DataFrame, items: pl.DataFrame) -> Check:
+    """A history holds only what its user had bought strictly before its target."""
+    users = pl.Enum(interactions["user_id"].unique().sort())
+    keys, first = _first_bought(interactions, items, users)
+    found = [
+        chunk.filter(pl.Series(_is_early(chunk, keys, first, users, items.height)))
+        for part in parts.values()
+        for chunk in _chunks(part)
+    ]
+    bad = pl.concat([rows for rows in found if rows.height] or [parts["test"].head(0)])
+    rule = "a history holds purchases strictly earlier than its target's time"
+    rows = sum(part.height for part in parts.values())
+    problem = f"{bad.height} histories are not strictly before their target"
+    return checked("histories", rule, rows, bad, problem, "report this with the data: sequence must not write them")
+
+
+def _first_bought(interactions: pl.DataFrame, items: pl.DataFrame, users: pl.Enum) -> tuple[_Keys, _Keys]:
+    """Return (sorted keys user × N + item, time at which the user first bought the item)."""
+    index = pl.Enum(items["item_id"])
+    user = pl.col("user_id").cast(users).to_physical().cast(pl.Int64)
+    item = pl.col("item_id").cast(index).to_physical().cast(pl.Int64)
+    pairs = interactions.select((user * items.height + item).alias("key"), "timestamp").sort("key", "timestamp")
+    pairs = pairs.filter(pl.col("key").ne_missing(pl.col("key").shift(1)))
+    return pairs["key"].to_numpy(), pairs["timestamp"].to_numpy()
+
+
+def _chunks(part: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    return (part.slice(low, _CHUNK) for low in range(0, part.height, _CHUNK))
+
+
+def _is_early(rows: pl.DataFrame, keys: _Keys, first: _Keys, users: pl.Enum, n_items: int) -> NDArray[np.bool_]:
+    """Return which rows [n] have a history item that was first bought at the target's time or later, or never."""
+    user = rows["user_id"].cast(users).to_physical().cast(pl.Int64).to_numpy()
+    time = rows["timestamp"].to_numpy()
+    # By user, so that the look-ups below walk through the keys instead of jumping.
+    by_user = np.argsort(user, kind="stable")
+    history = rows["history"].gather(by_user)
+    length = history.list.len().to_numpy()
+    wanted = np.repeat(user[by_user] * n_items, length) + history.explode(empty_as_null=False).to_numpy()
+    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    early = (keys[at] != wanted) | (first[at] >= np.repeat(time[by_user], length))
+    owner = np.repeat(by_user, length)
+    marked = np.zeros(rows.height, dtype=bool)
+    marked[owner[early]] = True
+    return marked
+
+
+def _day(seconds: int) -> str:
+    return dt.datetime.fromtimestamp(seconds, tz=dt.UTC).isoformat().replace("+00:00", "")
