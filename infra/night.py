@@ -15,7 +15,7 @@ import os
 import sys
 from pathlib import Path
 
-from infra import overlay, repro, run, workspace, worktree
+from infra import last_night, overlay, repro, run, workspace, worktree
 from infra.workspace import Workspace
 from infra.worktree import git
 from rporec import config
@@ -25,7 +25,7 @@ from rporec.release import manifest, summary
 from steps.stage import guarded
 
 log = logging.getLogger("rporec")
-_COMMITTED = ("dvc.lock", "params.yaml", "source.lock.json")
+_COMMITTED = ("dvc.lock", "params.yaml", "source.lock.json", last_night.NAME)
 _IDENTITY = ("-c", "user.name=rporec", "-c", "user.email=rporec@localhost")
 
 
@@ -77,6 +77,7 @@ def prepare(date: str) -> None:
             git(space.root, "reset", "--hard", "--quiet")
             text = overlay.apply(space.root / "params.yaml", merged)
             workspace.write_changed(space.root / "params.yaml", text)
+            last_night.pin(space.root, space.home, params)
         workspace.settle(space)
     log.info("night %s: %s with profile %s", date, space.root, profile)
 
@@ -88,6 +89,8 @@ def stage(date: str, name: str) -> None:
         before = repro.record_times(space.root)
         repro.reproduce(space.root, workspace.environment(space), name)
         repro.keep_records(space.root, space.home, repro.written_since(space.root, before))
+        if name == "validate":
+            last_night.keep(space.root, space.home, space.params)
 
 
 def finish(date: str) -> dict[str, str]:
@@ -98,7 +101,8 @@ def finish(date: str) -> dict[str, str]:
     """
     space = prepared(date)
     with workspace.locked(space):
-        git(space.root, "add", "--force", *_COMMITTED)
+        # An old night's commit may be from before one of these files.
+        git(space.root, "add", "--force", *(name for name in _COMMITTED if (space.root / name).exists()))
         if git(space.root, "status", "--porcelain", "--untracked-files=no"):
             git(space.root, *_IDENTITY, "commit", "--quiet", "--message", f"night {date}")
         repro.push(space.root)

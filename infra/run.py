@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from infra import repro, workspace, worktree
+from infra import last_night, repro, workspace, worktree
 from infra.workspace import Workspace
 from rporec.errors import InputError
 from rporec.files import read_json, write_json, write_text
@@ -75,6 +75,7 @@ def whole_run(space: Workspace) -> None:
         finally:
             ran = repro.written_since(space.root, before)
             repro.keep_records(space.root, space.home, ran)
+            last_night.keep(space.root, space.home, space.params)
     before = repro.record_times(space.root)
     judge(space)
     ran |= repro.written_since(space.root, before)

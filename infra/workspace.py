@@ -16,7 +16,7 @@ from typing import Any
 
 import psutil
 
-from infra import overlay
+from infra import last_night, overlay
 from infra.worktree import copy_sources, ensure_worktree, find_checkout, git
 from rporec import config
 from rporec.data.sources import identity, place
@@ -151,6 +151,7 @@ def prepare(space: Workspace) -> None:
         ensure_worktree(space.checkout, space.root, git(space.checkout, "rev-parse", "HEAD").strip())
         copy_sources(space.checkout, space.root, skip=place.local(space.data))
         write_changed(space.root / "params.yaml", overlay.apply(space.checkout / "params.yaml", space.overlay))
+    last_night.pin(space.root, space.home, space.params)
     settle(space)
 
 

@@ -1,14 +1,15 @@
 """Data contracts: Great Expectations suites for the two tables, run as one Checkpoint, with Data Docs.
 
 Great Expectations takes about ten seconds to import, so only this module imports it, and only when called. Column
-types are held by `rporec.tables` and single bad rows by `rporec.data.clean`; here whole tables must be plausible.
+types are held by `rporec.tables` and single bad rows by `rporec.data.clean`; here whole tables must be plausible. The
+rules are in `rporec.data.rules`, what they look at in `rporec.data.measures`, the pages in `rporec.data.docs`.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,10 @@ from typing import Any
 import polars as pl
 
 from rporec.config import ValidateParams
+from rporec.data import docs, measures, rules
+from rporec.data.rules import Rule
 
-_EARLIEST = 631_152_000  # 1990-01-01: older times are a wrong unit or a default
-_LONGEST_ID, _LONGEST_TITLE, _LONGEST_TEXT = 200, 2_000, 50_000  # characters
-_MOSTLY_SHORT = 0.99  # share of texts that must keep to the length
-Rule = tuple[str, dict[str, Any], str]  # expectation class, its arguments, the rule in words
+_LONGEST_EXAMPLE = 80  # characters of a value that is shown
 
 
 @dataclass(frozen=True)
@@ -43,10 +43,24 @@ class Finding:
     observed: str
 
 
+@dataclass(frozen=True)
+class Suite:
+    """Rules and the frame of measures that they look at."""
+
+    rules: list[Rule]
+    measures: pl.DataFrame
+
+
 def check(
-    interactions: pl.DataFrame, items: pl.DataFrame, params: ValidateParams, end: int | None, folder: Path
+    interactions: pl.DataFrame,
+    items: pl.DataFrame,
+    params: ValidateParams,
+    end: int | None,
+    folder: Path,
+    *,
+    once: bool,
 ) -> list[Finding]:
-    """Check both tables against their suites; Data Docs are left in `folder`/docs.
+    """Check both tables against their suites; Data Docs that need no network are left in `folder`/docs.
 
     Args:
         interactions: table INTERACTIONS.
@@ -54,98 +68,43 @@ def check(
         params: section `validate`.
         end: end of the time line, s UTC, exclusive; None = rows without times.
         folder: scratch folder, emptied first.
+        once: a user may buy an item only once at a time (false where ingest keeps duplicates).
+
+    Returns:
+        Every rule's finding, by table, column and expectation; the same tables give the same findings.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    tables = folder / "tables"
-    tables.mkdir(parents=True)
-    views = {"interactions": _interaction_view(interactions, items), "items": _item_view(items)}
-    for name, view in views.items():
-        view.write_parquet(tables / f"{name}.parquet")
-    given = interactions["split"].null_count() == 0
-    suites = {"interactions": interaction_rules(params, end, given=given), "items": item_rules(params)}
-    return _run(suites, tables, folder)
+    folder.mkdir(parents=True)
+    found = _run(_suites(interactions, items, params, end, once=once), folder)
+    tables = {"interactions": interactions, "items": items}
+    by_suite = {name: [_finding(one, tables) for one in results] for name, results in found.items()}
+    docs.make_offline(folder / "docs", {name: [vars(one) for one in group] for name, group in by_suite.items()})
+    every = [one for group in by_suite.values() for one in group]
+    return sorted(every, key=lambda one: (one.table, one.column, one.expectation, one.rule))
 
 
-def interaction_rules(params: ValidateParams, end: int | None, *, given: bool) -> list[Rule]:
-    """Return the suite of interactions."""
-    rules = [
-        _rows(params.min_interactions, "validate.min_interactions"),
-        *(_text(column) for column in ("user_id", "item_id")),
-        _distinct("user_id", params.min_users, "validate.min_users"),
-        (
-            "ExpectColumnValuesToBeInSet",
-            {"column": "item_known", "value_set": [True]},
-            "every item is in the item table",
+def _suites(
+    interactions: pl.DataFrame, items: pl.DataFrame, params: ValidateParams, end: int | None, *, once: bool
+) -> dict[str, Suite]:
+    given = len(interactions) > 0 and interactions["split"].null_count() == 0
+    suites = {
+        "interactions": Suite(
+            rules.interaction_rules(params, end, given=given, once=once),
+            measures.interaction_measures(interactions, items),
         ),
-        ("ExpectColumnValuesToNotBeNull", {"column": "order"}, "every row has its place in time"),
-        ("ExpectColumnValuesToBeBetween", {"column": "order", "min_value": 0}, "places in time count from 0"),
-    ]
+        "items": Suite(rules.item_rules(params, end), measures.item_measures(items)),
+        "types": Suite(rules.type_rules(), measures.type_measures(interactions, items)),
+    }
     if end is not None:
-        one = {"column_list": ["user_id", "timestamp", "item_id"]}
-        span = {"column": "timestamp", "min_value": _EARLIEST, "max_value": end - 1}
-        rules += [
-            ("ExpectColumnValuesToNotBeNull", {"column": "timestamp"}, "every row has a time"),
-            ("ExpectColumnValuesToBeBetween", span, "times lie between 1990 and the end of the time line"),
-        ]
-        if not given:
-            rules.append(("ExpectCompoundColumnsToBeUnique", one, "a user buys an item once at a time"))
-    if given:
-        splits = {"column": "split", "value_set": ["train", "valid", "test"]}
-        rules += [
-            ("ExpectColumnDistinctValuesToEqualSet", splits, "the given split has train, valid and test"),
-            ("ExpectColumnValuesToBeBetween", {"column": "history_length", "min_value": 1}, "no history is empty"),
-        ]
-    return rules
+        days = measures.day_measures(interactions)
+        first = interactions["timestamp"].min()
+        span = (end - first) // measures.DAY + 1 if isinstance(first, int) else 0
+        suites["days"] = Suite(rules.day_rules(span), days)
+    return suites
 
 
-def item_rules(params: ValidateParams) -> list[Rule]:
-    """Return the suite of items."""
-    titled = {"column": "title", "mostly": 1 - params.max_title_missing}
-    return [
-        _rows(params.min_items, "validate.min_items"),
-        _text("item_id"),
-        ("ExpectColumnValuesToBeUnique", {"column": "item_id"}, "an item has one row"),
-        ("ExpectColumnValuesToNotBeNull", titled, "items have titles (validate.max_title_missing)"),
-        _short("title", _LONGEST_TITLE),
-        _short("description", _LONGEST_TEXT),
-        ("ExpectColumnValuesToBeBetween", {"column": "price", "min_value": 0}, "a known price is not negative"),
-    ]
-
-
-def _rows(least: int, key: str) -> Rule:
-    return "ExpectTableRowCountToBeBetween", {"min_value": least}, f"at least {least} rows ({key})"
-
-
-def _distinct(column: str, least: int, key: str) -> Rule:
-    bounds = {"column": column, "min_value": least}
-    return "ExpectColumnUniqueValueCountToBeBetween", bounds, f"at least {least} different values ({key})"
-
-
-def _text(column: str) -> Rule:
-    bounds = {"column": column, "min_value": 1, "max_value": _LONGEST_ID}
-    return "ExpectColumnValueLengthsToBeBetween", bounds, f"ids have 1 to {_LONGEST_ID} characters"
-
-
-def _short(column: str, longest: int) -> Rule:
-    bounds = {"column": column, "max_value": longest, "mostly": _MOSTLY_SHORT}
-    return "ExpectColumnValueLengthsToBeBetween", bounds, f"{_MOSTLY_SHORT:.0%} have at most {longest} characters"
-
-
-def _interaction_view(interactions: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
-    known = items.select("item_id", item_known=pl.lit(value=True)).unique("item_id")
-    return interactions.join(known, on="item_id", how="left", maintain_order="left").select(
-        "user_id", "item_id", "timestamp", "order", "split",
-        pl.col("item_known").fill_null(value=False),
-        history_length=pl.col("history").list.len(),
-    )  # fmt: skip
-
-
-def _item_view(items: pl.DataFrame) -> pl.DataFrame:
-    texts = ("title", "description", "brand", "category")
-    return items.with_columns(pl.when(pl.col(name) != "").then(pl.col(name)).alias(name) for name in texts)
-
-
-def _run(suites: dict[str, list[Rule]], tables: Path, folder: Path) -> list[Finding]:
+def _run(suites: dict[str, Suite], folder: Path) -> dict[str, list[Any]]:
+    """Run all suites as one Checkpoint; return suite → results, and leave the library's pages in `folder`/docs."""
     # Read when the library is imported: without it, every run would call home.
     os.environ["GX_ANALYTICS_ENABLED"] = "False"
     import great_expectations as gx
@@ -154,46 +113,48 @@ def _run(suites: dict[str, list[Rule]], tables: Path, folder: Path) -> list[Find
 
     context = gx.get_context(mode="file", project_root_dir=str(folder))
     context.variables.progress_bars = ProgressBarsConfig(globally=False)
-    source = context.data_sources.add_pandas_filesystem("tables", base_directory=str(tables))
+    (folder / "measures").mkdir()
+    source = context.data_sources.add_pandas_filesystem("measures", base_directory=str(folder / "measures"))
     definitions = []
-    for table, rules in suites.items():
-        suite = context.suites.add(gx.ExpectationSuite(name=table))
-        for kind, arguments, words in rules:
-            suite.add_expectation(getattr(expectations, kind)(**arguments, notes=words))
+    for name, part in suites.items():
+        part.measures.write_parquet(folder / "measures" / f"{name}.parquet")
+        suite = context.suites.add(gx.ExpectationSuite(name=name))
+        for rule in part.rules:
+            meta = {"table": rule.table, "about": rule.about}
+            suite.add_expectation(
+                getattr(expectations, rule.expectation)(**rule.arguments, notes=rule.words, meta=meta)
+            )
         suite.save()
-        batch = source.add_parquet_asset(name=table).add_batch_definition_path(table, path=f"{table}.parquet")
+        batch = source.add_parquet_asset(name=name).add_batch_definition_path(name, path=f"{name}.parquet")
         definitions.append(
-            context.validation_definitions.add(gx.ValidationDefinition(name=table, data=batch, suite=suite))
+            context.validation_definitions.add(gx.ValidationDefinition(name=name, data=batch, suite=suite))
         )
-    docs = gx.checkpoint.UpdateDataDocsAction(name="docs")
+    pages = gx.checkpoint.UpdateDataDocsAction(name="docs")
     checkpoint = gx.Checkpoint(
-        name="contracts", validation_definitions=definitions, actions=[docs], result_format="SUMMARY"
+        name="contracts", validation_definitions=definitions, actions=[pages], result_format="SUMMARY"
     )
     result = context.checkpoints.add(checkpoint).run()
     shutil.copytree(Path(context.root_directory) / "uncommitted" / "data_docs" / "local_site", folder / "docs")
-    _silence(folder / "docs")
-    return sorted(
-        (_finding(run.suite_name, one) for run in result.run_results.values() for one in run.results),
-        key=lambda finding: (finding.table, finding.column, finding.expectation),
-    )
+    return {run.suite_name: list(run.results) for run in result.run_results.values()}
 
 
-def _silence(docs: Path) -> None:
-    """Take the tracking picture out of the pages: opening them must not tell anybody."""
-    for page in docs.rglob("*.html"):
-        text = page.read_text(encoding="utf-8")
-        page.write_text(re.sub(r"<img[^>]*dataContextId[^>]*>", "", text), encoding="utf-8")
-
-
-def _finding(table: str, result: Any) -> Finding:  # noqa: ANN401 - Great Expectations is untyped here
+def _finding(result: Any, tables: Mapping[str, pl.DataFrame]) -> Finding:  # noqa: ANN401 - untyped library
     config, found = result.expectation_config, result.result
-    column = config.kwargs.get("column") or ", ".join(config.kwargs.get("column_list", []))
+    table, about = config.meta["table"], config.meta["about"]
     if result.exception_info.get("raised_exception"):
         observed = str(result.exception_info.get("exception_message"))
-    elif "observed_value" in found:
-        observed = str(found["observed_value"])
+    elif "element_count" in found:
+        observed = f"{found.get('unexpected_count', 0)} of {found['element_count']} rows break it"
+        if rows := found.get("partial_unexpected_index_list"):
+            observed += f", for instance {_example(tables[table], about, rows[0])}"
     else:
-        observed = f"{found.get('unexpected_count', 0)} of {found.get('element_count', 0)} rows break it"
-        if examples := found.get("partial_unexpected_list"):
-            observed += f", for instance {examples[0]!r}"
-    return Finding(table, column, str(config.notes or ""), config.type, bool(result.success), observed)
+        value = found.get("observed_value")
+        observed = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return Finding(table, about, str(config.notes or ""), config.type, bool(result.success), observed)
+
+
+def _example(table: pl.DataFrame, about: str, row: int) -> str:
+    """Show what a row of the table itself holds: the library saw only its measures."""
+    values = table.select(about.split(", ")).row(row)
+    text = ", ".join(repr(value) for value in values)
+    return f"{text[:_LONGEST_EXAMPLE]} (row {row})"

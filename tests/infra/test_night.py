@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import datetime as dt
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from infra import night
 from rporec import config
 from rporec.errors import InputError
+from rporec.files import write_json
 from tests.project import ROOT, git
 
 DATE = "2026-01-05"
@@ -16,7 +19,7 @@ DATE = "2026-01-05"
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "checkout"
     names = ("params.yaml", "dvc.yaml", "profiles/tiny.yaml", "profiles/nightly.yaml", "source.lock.json")
-    for name in (*names, ".gitignore", ".dvc/config", ".dvc/.gitignore"):
+    for name in (*names, "last_night.json", ".gitignore", ".dvc/config", ".dvc/.gitignore"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes((ROOT / name).read_bytes())
     git(folder, "init", "--quiet", "--initial-branch=main")
@@ -29,7 +32,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def _commit_lock(root: Path) -> str:
     (root / "dvc.lock").write_text("schema: '2.0'\n")
-    git(root, "add", "--force", "dvc.lock", "params.yaml")
+    git(root, "add", "--force", "dvc.lock", "params.yaml", "last_night.json")
     git(root, "commit", "--quiet", "--message", "night")
     return git(root, "rev-parse", "HEAD")
 
@@ -71,6 +74,45 @@ def test_a_finished_night_keeps_its_commit_an_unfinished_one_takes_the_newest(ch
     night.prepare(DATE)
     assert night.prepared(DATE).params.run.seed == 8, "finished: an old night gives the old bytes"
     assert git(root, "rev-parse", "HEAD") == tip
+
+
+def _kept(checkout: Path, as_of: str, rows: int) -> None:
+    """The profile of a night as the stage and the driver leave it."""
+    end = int(dt.datetime.fromisoformat(f"{as_of}T00:00+00:00").timestamp())
+    profile = {"end": end, "days": 7, "rows": rows, "features": {}}
+    write_json(checkout / "var" / "profiles" / "tiny" / f"{as_of}.json", {"as_of": as_of, "profile": profile})
+
+
+def test_last_nights_profile_is_pinned_and_a_finished_night_keeps_its_own(checkout: Path) -> None:
+    pinned = checkout / "runs" / "nights" / DATE / "last_night.json"
+    night.prepare(DATE)
+    assert pinned.read_text() == "{}\n", "the first night"
+    _kept(checkout, "2026-01-04", rows=4)
+    _kept(checkout, "2026-01-06", rows=6)
+    night.prepare(DATE)
+    assert json.loads(pinned.read_text())["as_of"] == "2026-01-04", "not finished: what is known now"
+    _commit_lock(pinned.parent)
+    before = pinned.read_bytes()
+    _kept(checkout, "2026-01-04", rows=5)
+    night.prepare(DATE)
+    assert pinned.read_bytes() == before, "finished: an old night gives the old bytes"
+
+
+def test_stage_validate_alone_keeps_the_nights_profile(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    night.prepare(DATE)
+    root = checkout / "runs" / "nights" / DATE
+    end = int(dt.datetime.fromisoformat(f"{DATE}T00:00+00:00").timestamp())
+    monkeypatch.setattr(night.repro, "reproduce", lambda *_: None)
+    monkeypatch.setattr(night.repro, "keep_records", lambda *_: None)
+    write_json(root / "outputs/validate/profile.json", {"end": end, "days": 7, "rows": 9, "features": {}})
+    kept = checkout / "var" / "profiles" / "tiny" / f"{DATE}.json"
+    night.stage(DATE, "ingest")
+    assert not kept.exists()
+    night.stage(DATE, "validate")
+    assert json.loads(kept.read_text())["profile"]["rows"] == 9
+    night.prepare("2026-01-06")
+    following = checkout / "runs" / "nights" / "2026-01-06" / "last_night.json"
+    assert json.loads(following.read_text()) == json.loads(kept.read_text())
 
 
 def test_two_nights_do_not_share_a_workspace(checkout: Path) -> None:

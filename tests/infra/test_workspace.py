@@ -24,6 +24,7 @@ def checkout(tmp_path: Path) -> Path:
         "params.yaml",
         "profiles/tiny.yaml",
         "source.lock.json",
+        "last_night.json",
         ".gitignore",
         ".dvc/config",
         ".dvc/.gitignore",
