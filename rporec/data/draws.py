@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-_Words = NDArray[np.uint64]
+Flags = NDArray[np.bool_]
+Words = NDArray[np.uint64]
 
 
 def uniforms(seed: int, stream: str, *keys: Ints) -> Floats:
@@ -23,11 +24,26 @@ def uniforms(seed: int, stream: str, *keys: Ints) -> Floats:
         stream: what the number is for; different streams are independent.
         keys: integer arrays of one broadcast shape.
     """
+    return _unit(words(seed, stream, *keys))
+
+
+def words(seed: int, stream: str, *keys: Ints) -> Words:
+    """Return one well-mixed 64-bit word for each broadcast combination of keys; the arguments are those of `uniforms`.
+
+    For many draws of one key: mix the key once, then `uniforms_of` the words.
+    """
     word = scramble(np.asarray([seed], dtype=np.uint64) ^ np.uint64(zlib.crc32(stream.encode())))
     for key in keys:
         word = scramble(word ^ scramble(np.asarray(key, dtype=np.int64).view(np.uint64)))
-    top = (word >> np.uint64(11)).astype(np.float64)
-    return np.asarray((top + 0.5) * 2.0**-53)
+    return word
+
+
+def uniforms_of(word: Words, number: int | Ints) -> Floats:
+    """Return a number in (0, 1) for each broadcast pair of a well-mixed word and the draw's number, at least 0.
+
+    Cheaper than `uniforms` by one mixing a key. Different numbers give independent draws of the same word.
+    """
+    return _unit(scramble(word ^ np.asarray(number, dtype=np.uint64)))
 
 
 def normals(seed: int, stream: str, *keys: Ints) -> Floats:
@@ -41,10 +57,20 @@ def choices(seed: int, stream: str, n: int, *keys: Ints) -> Ints:
     return np.asarray(uniforms(seed, stream, *keys) * n, dtype=np.int64)
 
 
-def scramble(words: _Words) -> _Words:
+def scramble(word: Words) -> Words:
     """Return a well-mixed 64-bit word for each word (splitmix64, Steele et al. 2014); equal on every machine."""
     with np.errstate(over="ignore"):
-        mixed = words + np.uint64(0x9E3779B97F4A7C15)
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(mixed ^ (mixed >> np.uint64(31)))
+        mixed = np.asarray(word + np.uint64(0x9E3779B97F4A7C15))
+        # In place: a large market mixes hundreds of millions of words, and fresh arrays cost as much as the sums.
+        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+            mixed ^= mixed >> np.uint64(shift)
+            mixed *= np.uint64(factor)
+        mixed ^= mixed >> np.uint64(31)
+    return mixed
+
+
+def _unit(word: Words) -> Floats:
+    top = (word >> np.uint64(11)).astype(np.float64)
+    top += 0.5
+    top *= 2.0**-53
+    return np.asarray(top)

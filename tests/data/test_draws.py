@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rporec.data.draws import choices, normals, scramble, uniforms
+from rporec.data.draws import choices, normals, scramble, uniforms, uniforms_of, words
 
 KEYS = np.arange(20_000)
 
@@ -34,3 +34,13 @@ def test_scramble_is_splitmix64():
     # First outputs of the reference implementation for seed 0 are scramble of 0 and of its first increment.
     assert int(scramble(np.array([0], dtype=np.uint64))[0]) == 0xE220A8397B1DCDAF
     assert int(scramble(np.array([0x9E3779B97F4A7C15], dtype=np.uint64))[0]) == 0x6E789E6AA1B965F4
+
+
+def test_numbered_draws_of_one_word_are_independent_and_depend_on_it_alone():
+    word = words(3, "s", KEYS)
+    draws = [uniforms_of(word, number) for number in range(4)]
+    assert np.array_equal(uniforms_of(word, np.arange(4)[:, None]), draws)
+    assert np.array_equal(uniforms_of(word[5:6], 2), draws[2][5:6])
+    apart = np.corrcoef([uniforms(3, "s", KEYS), *draws]) - np.eye(5)
+    assert np.abs(apart).max() < 0.03
+    assert np.abs(np.mean(draws, axis=1) - 0.5).max() < 0.01

@@ -8,15 +8,18 @@ import pytest
 
 from rporec import config
 from rporec.config import MarketParams
-from rporec.data import market
 from rporec.data.market import simulate
 from rporec.data.market_goods import make_goods
+from rporec.data.market_oracle import chances, oracle
+from rporec.data.market_shoppers import USER_LIFE, find_lives, make_people
+from rporec.data.market_walk import walk
+from rporec.tables import ITEMS
 from tests.project import ROOT
 
 AS_OF = dt.date(2026, 1, 1)
 SMALL = {
     "users": 300, "items": 80, "days": 60, "events_per_user": 8.0,
-    "text_signal": 1.0, "brand_loyalty": 1.0, "drift": 0.35,
+    "text_signal": 1.0, "brand_loyalty": 1.0, "drift": 0.35, "looked_at": None,
 }  # fmt: skip
 
 
@@ -56,6 +59,18 @@ def test_time_and_items_stay_inside_the_period():
     assert shop.interactions.join(shop.items, on="item_id", how="anti").is_empty()
     assert abs(shop.items.height - 80) <= 2
     assert abs(shop.interactions.height - 2_400) < 400
+
+
+def test_ids_and_texts_keep_their_form():
+    shop = small()
+    first = shop.items.row(0, named=True)
+    assert shop.items["item_id"].str.contains(r"^P\d{5}\.\d{2}$").all()
+    assert shop.interactions["user_id"].str.contains(r"^U\d{5}\.\d{2}$").all()
+    brand, series, material, *name, size, colour = first["title"].split()
+    assert (first["brand"], first["category"]) == (brand, " ".join(name))
+    assert first["description"].startswith(f"A {size} {colour} {' '.join(name)} of {material} from the {series} series")
+    assert first["price"] == round(first["price"], 2) > 0
+    assert dict(shop.items.schema) == ITEMS.columns
 
 
 def test_texts_speak_of_items_only_with_text_signal():
@@ -113,14 +128,14 @@ def ndcg(scores, target):
 def test_oracle_is_reached_in_expectation_by_the_truth():
     """Ranking by the true chances gets what the oracle expects, within four standard errors."""
     params, end = MarketParams(**{**SMALL, "users": 900, "items": 200}), 20_454.0
-    goods = make_goods(7, 160, end - 60 - market.USER_LIFE, end)
-    people = market._make_people(params, 7, end - 60, end)
-    events = market._walk(params, 7, goods, people, end)
+    goods = make_goods(7, 160, end - 60 - USER_LIFE, end)
+    people = make_people(params, 7, find_lives(params, end - 60, end))
+    events = walk(params, 7, goods, people, end)
     events = events.take(np.flatnonzero(events.time >= end - 60))
     items = np.flatnonzero(goods.gone > end - 60)
-    chance = market._chances(params, goods, people, events, items)
+    chance = chances(params, goods, people, events, items)
     assert np.allclose(chance.sum(axis=1), 1)
-    expected = market._oracle(params, goods, people, events, end - 60)
+    expected = oracle(params, goods, people, events, end - 60)
     target = np.searchsorted(items, events.item)
     own = chance[np.arange(len(target)), target][:, None]
     rank = (chance > own).sum(axis=1)
