@@ -6,7 +6,7 @@ import logging
 import time
 
 from rporec.data.clean import bounds_of, clean
-from rporec.data.sources import adapters, identity
+from rporec.data.sources import adapters, identity, place
 from rporec.data.sources.tablefile import readable
 from rporec.files import write_json
 from rporec.tables import INTERACTIONS, ITEMS, ORACLE, QUARANTINE, write
@@ -24,7 +24,7 @@ def ingest(stage: Stage) -> Outcome:
     raw = adapters.open_source(params, stage.params.run.seed, stage.data).read(scratch, bounds_of(params))
     for file, stated in raw.stated.items():
         log.info("%s: %s", file, ", ".join(f"{key} {value}" for key, value in stated.items()) or "as expected")
-    with readable(stage.data or params.source):
+    with readable(place.shown(stage.data or params.source)):
         tables = clean(raw, params, now=int(time.time()))
     for warning in tables.warnings:
         log.warning("%s", warning)

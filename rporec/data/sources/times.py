@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import polars as pl
 
 # From 1973 to 5138 the four units of one moment lie in four ranges that do not touch.
-_UNITS = {"s": (1e8, 1e11, 1), "ms": (1e11, 1e14, 10**3), "us": (1e14, 1e17, 10**6), "ns": (1e17, 1e20, 10**9)}
+UNITS = {"s": (1e8, 1e11, 1), "ms": (1e11, 1e14, 10**3), "us": (1e14, 1e17, 10**6), "ns": (1e17, 1e20, 10**9)}
 _MIXED = 0.05  # share of readable values in a second unit above which the column is refused
 _ISO = "ISO 8601 text, UTC unless it names an offset"
 _OFFSET = r" ?([+-]\d\d):?(\d\d)$"
@@ -86,17 +86,27 @@ def _iso(column: pl.Expr) -> pl.Expr:
     return pl.coalesce(*(moment.dt.epoch("s") for moment in (*plain, day, *with_offset))).cast(pl.Int64)
 
 
+def unit_of(counts: dict[str, int]) -> str | None:
+    """Return the unit of a column of numbers, or None when it holds several.
+
+    Args:
+        counts: of each of UNITS, how many numbers lie in its range.
+    """
+    total = sum(counts.values())
+    unit = max(counts, key=lambda name: (counts[name], name == "s")) if total else "s"
+    return None if total - counts[unit] > _MIXED * total else unit
+
+
 def _numbers(frame: pl.LazyFrame, number: pl.Expr) -> Reading:
     size = number.abs()
     counts = frame.select(
-        **{unit: size.is_between(low, high, closed="left").sum() for unit, (low, high, _) in _UNITS.items()}
+        **{unit: size.is_between(low, high, closed="left").sum() for unit, (low, high, _) in UNITS.items()}
     ).collect().row(0, named=True)  # fmt: skip
-    total = sum(counts.values())
-    unit = max(counts, key=lambda name: (counts[name], name == "s")) if total else "s"
-    if total - counts[unit] > _MIXED * total:
+    unit = unit_of(counts)
+    if unit is None:
         held = ", ".join(f"{count} in {name}" for name, count in counts.items() if count)
         raise MixedTimesError(f"several units of time stand in one column: {held}")
-    low, high, a_second = _UNITS[unit]
+    low, high, a_second = UNITS[unit]
     if unit == "s":  # small numbers are early times, great ones are refused by their size later
         return Reading(number, "s since 1970, UTC")
     fits = size.is_between(low, high, closed="left")
