@@ -120,7 +120,7 @@ def _run(suites: dict[str, Suite], folder: Path) -> dict[str, list[Any]]:
         part.measures.write_parquet(folder / "measures" / f"{name}.parquet")
         suite = context.suites.add(gx.ExpectationSuite(name=name))
         for rule in part.rules:
-            meta = {"table": rule.table, "about": rule.about}
+            meta = {"table": rule.table, "about": rule.about, "by_row": rule.by_row}
             suite.add_expectation(
                 getattr(expectations, rule.expectation)(**rule.arguments, notes=rule.words, meta=meta)
             )
@@ -143,6 +143,8 @@ def _finding(result: Any, tables: Mapping[str, pl.DataFrame]) -> Finding:  # noq
     table, about = config.meta["table"], config.meta["about"]
     if result.exception_info.get("raised_exception"):
         observed = str(result.exception_info.get("exception_message"))
+    elif not config.meta["by_row"]:
+        observed = str((found.get("partial_unexpected_list") or config.kwargs["value_set"])[0])
     elif "element_count" in found:
         observed = f"{found.get('unexpected_count', 0)} of {found['element_count']} rows break it"
         if rows := found.get("partial_unexpected_index_list"):

@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import polars as pl
-
 from rporec.config import ValidateParams
 from rporec.tables import INTERACTIONS, ITEMS
 
@@ -30,6 +28,7 @@ class Rule:
         arguments: its arguments; `column` is a measured column.
         table, about: what it is a rule of: the table and its column, "" = the whole table.
         words: the rule in words.
+        by_row: the measures have one row for each row of the table.
     """
 
     expectation: str
@@ -37,6 +36,7 @@ class Rule:
     table: str
     about: str
     words: str
+    by_row: bool = True
 
 
 def interaction_rules(params: ValidateParams, end: int | None, *, given: bool, once: bool) -> list[Rule]:
@@ -63,8 +63,10 @@ def interaction_rules(params: ValidateParams, end: int | None, *, given: bool, o
                                column="seen_before", value_set=[False]))  # fmt: skip
     if given:
         rules += [
-            _rule("ExpectColumnDistinctValuesToEqualSet", "split", "the given split has train, valid and test",
+            _rule("ExpectColumnValuesToBeInSet", "split", "a row of a given split is of train, valid or test",
                   column="split", value_set=["train", "valid", "test"]),
+            _rule("ExpectColumnUniqueValueCountToBeBetween", "split", "the given split has train, valid and test",
+                  column="split", min_value=3),
             _rule("ExpectColumnValuesToBeBetween", "history", "no history is empty",
                   column="history_length", min_value=1),
         ]  # fmt: skip
@@ -110,16 +112,10 @@ def item_rules(params: ValidateParams, end: int | None) -> list[Rule]:
 def type_rules() -> list[Rule]:
     """Return the suite of types: each column has the type of `rporec.tables`."""
     return [
-        Rule("ExpectColumnDistinctValuesToEqualSet",
-             {"column": f"{table.name}.{column}", "value_set": [type_name(kind)]},
-             table.name, column, f"the type is {type_name(kind)}")
+        Rule("ExpectColumnValuesToBeInSet", {"column": f"{table.name}.{column}", "value_set": [str(kind)]},
+             table.name, column, f"the type is {kind}", by_row=False)
         for table in (INTERACTIONS, ITEMS) for column, kind in table.columns.items()
     ]  # fmt: skip
-
-
-def type_name(kind: pl.DataType) -> str:
-    """Return a column type as a reader knows it."""
-    return str(kind)
 
 
 def at_least(least: int, what: str, key: str) -> str:

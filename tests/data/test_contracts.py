@@ -90,6 +90,15 @@ def test_equal_rows_are_right_where_ingest_keeps_them(tmp_path):
     assert broken(twice, shop.items(), tmp_path, once=False)[0] == set()
 
 
+def test_a_wrong_type_and_a_split_without_test_are_found(tmp_path):
+    given = shop.given_table(shop.SPLIT).filter(pl.col("split") != "test").with_columns(pl.col("order").cast(pl.Int32))
+    places, found = broken(given, shop.items(), tmp_path, end=None)
+    assert places == {("interactions", "order"), ("interactions", "split")}
+    by_place = {finding.column: finding.observed for finding in found if not finding.passed}
+    assert by_place == {"order": "Int32", "split": "2"}
+    assert {finding.observed for finding in found if finding.column == "price"} >= {"Float64"}
+
+
 def test_one_day_with_most_of_the_rows_is_no_history(tmp_path):
     rows = [*shop.steady(), *((f"u{u}", f"i{i}", 7 + (u + 8 * i) / 1000) for u in range(8) for i in range(6))]
     many = [(user, item, day + k / 2_000) for user, item, day in rows[160:] for k in range(5)]
