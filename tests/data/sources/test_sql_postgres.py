@@ -13,8 +13,11 @@ from rporec.data.sources import identity
 from rporec.data.sources.base import Bounds, Raw
 from rporec.data.sources.sql import SqlSource, fingerprint
 from rporec.errors import InputError
+from rporec.files import read_json
+from steps.ingest import ingest
 from tests import postgres
 from tests.data.sources.databases import START, crossing, params
+from tests.steps.data_flow import run, workspace
 
 SHOP = """
 create table seen (
@@ -159,3 +162,21 @@ def test_the_order_of_the_rows_does_not_matter_to_their_content(host: str) -> No
     ]
     first, second = (raw.interactions.drop("row").collect().sort(pl.all()) for raw in tables)
     assert first.equals(second)
+
+
+def test_a_stage_leaves_no_password_anywhere(
+    host: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("RPOREC_DATA", _url(host))
+    given = _params("zoned").model_dump()
+    changes = {key: given[key] for key in ("source", "sql", "columns")} | {"as_of": "2024-01-01", "window_days": 20}
+    with caplog.at_level("DEBUG"):
+        outcome = run(workspace(tmp_path, {"ingest": changes}), "ingest", ingest)
+    source = read_json(tmp_path / "outputs/ingest/source.json")
+    assert source["tables"]["interactions"]["rows"] == 20 * 24 + 1, "the window, and the row without a time"
+    assert source["counts"]["interactions"]["quarantined"] == {"timestamp_missing": 1}
+    assert outcome.metrics["interactions"] == 20 * 24
+    left = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(left) > 5
+    assert not [path for path in left if b"hush" in path.read_bytes()]
+    assert "hush" not in caplog.text
