@@ -7,7 +7,7 @@ WORKERS ?= 2
 export PROFILE DATA SET
 
 .DEFAULT_GOAL := help
-.PHONY: setup check test test-platform run serve gate promote lock clean help
+.PHONY: setup check test test-platform bench-data run serve gate promote lock clean help
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -37,6 +37,9 @@ test: setup ## all tests that need no further server
 
 test-platform: setup ## the tests with faults and long runs
 	OMP_NUM_THREADS=1 "$(PYTHON)" -m pytest -n $(WORKERS) --dist loadfile -m platform || [ $$? -eq 5 ] # 5: there are none yet
+
+bench-data: setup ## speed and memory of the data stages at 0.1, 1 and 10 million rows (4 minutes)
+	@"$(PYTHON)" -m infra.bench_data
 
 lock: setup ## resolve requirements.in anew into requirements.txt (versions only)
 	@bash infra/lock.sh "$(VENV)"

@@ -10,13 +10,17 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from rporec.data import leakage_given
 from rporec.data.leakage_timed import check_histories, check_item_times, check_times
 from rporec.data.leaks import PAIRS, Check, checked
 from rporec.data.sequences import Sequences
 from rporec.errors import InputError
+
+_LINE = pl.struct("history", "target").hash().alias("line")
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def audit(found: Sequences, interactions: pl.DataFrame, items: pl.DataFrame) -> 
             check_histories(parts, interactions, items),
             _check_events(parts),
         ]
-    return Leakage(checks, {name: _recurrences(found.train, parts[name], items.height) for name in ("valid", "test")})
+    return Leakage(checks, _recurrences(found.train, {name: parts[name] for name in ("valid", "test")}, items.height))
 
 
 def refuse(leakage: Leakage, report: Path) -> None:
@@ -92,9 +96,14 @@ def _check_rows(parts: dict[str, pl.DataFrame]) -> Check:
 
 def _check_groups(parts: dict[str, pl.DataFrame]) -> Check:
     """A basket lies in one slice: its lines share one thought."""
-    pairs = pl.concat([part.select("group", "slice").unique() for part in parts.values()])
-    cut = pairs.filter(pairs["group"].is_duplicated()).select("group").unique()
-    bad = pl.concat([part.join(cut, on="group", how="semi") for part in parts.values()]) if cut.height else cut
+    groups = [
+        rows["group"].unique() for part in parts.values() for _, rows in part.select("group", "slice").group_by("slice")
+    ]
+    every = pl.concat(groups)
+    bad = parts["test"].head(0)
+    if every.n_unique() < len(every):
+        cut = every.filter(every.is_duplicated()).unique().to_frame("group")
+        bad = pl.concat([part.join(cut, on="group", how="semi") for part in parts.values()])
     rows = sum(part.height for part in parts.values())
     problem = f"{bad.height} rows share a group over slices"
     return checked("groups", "a group lies in one slice", rows, bad, problem, "run sequence again")
@@ -116,21 +125,25 @@ def _check_events(parts: dict[str, pl.DataFrame]) -> Check:
     return checked("events", "an event (user, time, item) lies in one part", rows, bad, problem, "remove them")
 
 
-def _recurrences(train: pl.DataFrame, later: pl.DataFrame, n_items: int) -> dict[str, float]:
-    """Count what of a later part was met in training; shares in [0, 1] of its rows."""
-    targets = pl.col("target")
-    seen = pl.concat([train["target"].unique(), train["history"].explode(empty_as_null=True).unique()]).unique()
-    line = pl.struct("history", "target").hash()
-    lines, own_lines = train.select(line).to_series().unique(), later.select(line).to_series()
-    owners = later.select("user_id").unique()
-    own_train = train.select("user_id", "target").join(owners, on="user_id", how="semi")
-    n = later.height
+def _recurrences(train: pl.DataFrame, later: dict[str, pl.DataFrame], n_items: int) -> dict[str, dict[str, float]]:
+    """Count what of each later part was met in training; shares in [0, 1] of its rows."""
+    known = np.zeros(n_items, dtype=bool)
+    known[train["target"].to_numpy()] = True
+    known[train["history"].explode(empty_as_null=False).to_numpy()] = True
+    lines = train.select(_LINE).to_series()
+    return {name: _recurring(train, part, known, lines) for name, part in later.items()}
+
+
+def _recurring(train: pl.DataFrame, part: pl.DataFrame, known: NDArray[np.bool_], lines: pl.Series) -> dict[str, float]:
+    own_lines = part.select(_LINE).to_series()
+    met = lines.filter(lines.is_in(own_lines.unique().implode())).unique()  # a small set of what the part asks for
+    own_train = train.select("user_id", "target").filter(pl.col("user_id").is_in(part["user_id"].unique().implode()))
     counts = {
-        "targets_never_in_train": n - later.filter(targets.is_in(seen.implode())).height,
-        "users_not_in_train": later.join(own_train, on="user_id", how="anti").height,
-        "history_and_target_in_train": int(own_lines.is_in(lines.implode()).sum()),
-        "user_and_target_in_train": later.join(own_train, on=["user_id", "target"], how="semi").height,
-        "target_in_own_history": later.filter(pl.col("history").list.contains(targets)).height,
+        "targets_never_in_train": int((~known[part["target"].to_numpy()]).sum()),
+        "users_not_in_train": part.join(own_train, on="user_id", how="anti").height,
+        "history_and_target_in_train": int(own_lines.is_in(met.implode()).sum()),
+        "user_and_target_in_train": part.join(own_train, on=["user_id", "target"], how="semi").height,
+        "target_in_own_history": part.filter(pl.col("history").list.contains(pl.col("target"))).height,
     }
-    shares = {f"{name}_share": round(count / n, 6) for name, count in counts.items()}
-    return {"rows": n, "groups": later["group"].n_unique(), "items": n_items, **counts, **shares}
+    shares = {f"{name}_share": round(count / part.height, 6) for name, count in counts.items()}
+    return {"rows": part.height, "groups": part["group"].n_unique(), **counts, **shares}

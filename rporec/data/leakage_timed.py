@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
 
 import numpy as np
 import polars as pl
@@ -59,46 +58,51 @@ def check_histories(parts: dict[str, pl.DataFrame], interactions: pl.DataFrame, 
     """A history holds only what its user had bought strictly before its target."""
     users = pl.Enum(interactions["user_id"].unique().sort())
     keys, first = _first_bought(interactions, items, users)
-    found = [
-        chunk.filter(pl.Series(_is_early(chunk, keys, first, users, items.height)))
-        for part in parts.values()
-        for chunk in _chunks(part)
-    ]
+    found = []
+    for part in parts.values():
+        user = _code(part["user_id"], users)
+        for low in range(0, part.height, _CHUNK):
+            rows = part.slice(low, _CHUNK)
+            early = _is_early(rows, user[low : low + _CHUNK] * items.height, keys, first)
+            found.append(rows.filter(pl.Series(early)))
     bad = pl.concat([rows for rows in found if rows.height] or [parts["test"].head(0)])
     rule = "a history holds purchases strictly earlier than its target's time"
-    rows = sum(part.height for part in parts.values())
+    n = sum(part.height for part in parts.values())
     problem = f"{bad.height} histories are not strictly before their target"
-    return checked("histories", rule, rows, bad, problem, "report this with the data: sequence must not write them")
+    return checked("histories", rule, n, bad, problem, "report this with the data: sequence must not write them")
 
 
 def _first_bought(interactions: pl.DataFrame, items: pl.DataFrame, users: pl.Enum) -> tuple[_Keys, _Keys]:
     """Return (sorted keys user × N + item, time at which the user first bought the item)."""
-    index = pl.Enum(items["item_id"])
-    user = pl.col("user_id").cast(users).to_physical().cast(pl.Int64)
-    item = pl.col("item_id").cast(index).to_physical().cast(pl.Int64)
-    pairs = interactions.select((user * items.height + item).alias("key"), "timestamp").sort("key", "timestamp")
+    item = _code(interactions["item_id"], pl.Enum(items["item_id"]))
+    key = _code(interactions["user_id"], users) * items.height + item
+    pairs = pl.DataFrame({"key": key, "timestamp": interactions["timestamp"]}).sort("key", "timestamp")
     pairs = pairs.filter(pl.col("key").ne_missing(pl.col("key").shift(1)))
     return pairs["key"].to_numpy(), pairs["timestamp"].to_numpy()
 
 
-def _chunks(part: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    return (part.slice(low, _CHUNK) for low in range(0, part.height, _CHUNK))
+def _code(ids: pl.Series, names: pl.Enum) -> _Keys:
+    return ids.cast(names).to_physical().cast(pl.Int64).to_numpy()
 
 
-def _is_early(rows: pl.DataFrame, keys: _Keys, first: _Keys, users: pl.Enum, n_items: int) -> NDArray[np.bool_]:
-    """Return which rows [n] have a history item that was first bought at the target's time or later, or never."""
-    user = rows["user_id"].cast(users).to_physical().cast(pl.Int64).to_numpy()
+def _is_early(rows: pl.DataFrame, base: _Keys, keys: _Keys, first: _Keys) -> NDArray[np.bool_]:
+    """Return which rows [n] have a history item that was first bought at the target's time or later, or never.
+
+    Args:
+        rows: n rows of a part.
+        base: their users' first keys [n].
+        keys: of `_first_bought`.
+        first: of `_first_bought`.
+    """
     time = rows["timestamp"].to_numpy()
-    # By user, so that the look-ups below walk through the keys instead of jumping.
-    by_user = np.argsort(user, kind="stable")
+    by_user = np.argsort(base, kind="stable")  # so that the look-ups below walk through the keys instead of jumping
     history = rows["history"].gather(by_user)
     length = history.list.len().to_numpy()
-    wanted = np.repeat(user[by_user] * n_items, length) + history.explode(empty_as_null=False).to_numpy()
+    wanted = np.repeat(base[by_user], length) + history.explode(empty_as_null=False).to_numpy()
     at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     early = (keys[at] != wanted) | (first[at] >= np.repeat(time[by_user], length))
-    owner = np.repeat(by_user, length)
     marked = np.zeros(rows.height, dtype=bool)
-    marked[owner[early]] = True
+    marked[np.repeat(by_user, length)[early]] = True
     return marked
 
 

@@ -25,6 +25,7 @@ RAW_ITEMS: dict[str, pl.DataType] = {
     "item_id": pl.String(), "title": pl.String(), "description": pl.String(), "brand": pl.String(),
     "category": pl.String(), "price": pl.Float64(), "known_from": pl.Int64(), **_PLACE,
 }  # fmt: skip
+NOTE_LENGTH = 200  # characters of a value or line that a note shows
 FAULTS = ("not_utf8", "too_many_fields", "not_json", "not_an_object")  # what makes a whole row unreadable
 
 

@@ -13,10 +13,10 @@ import polars as pl
 
 from rporec.config import ColumnNames
 from rporec.data.sources import times
+from rporec.data.sources.base import NOTE_LENGTH
 from rporec.errors import InputError
 
 _ID_TYPES = (pl.String, pl.Categorical, pl.Enum)
-_NOTE_LENGTH = 200  # characters
 _TIME_KIND = "whole seconds, ms, us or ns since 1970 UTC, date-times, or ISO 8601 text"
 Convert = Callable[[pl.Expr, pl.DataType, "Dialect"], pl.Expr | None]
 
@@ -122,7 +122,7 @@ def _may_lose(kind: pl.DataType, how: Wanted) -> bool:
 
 
 def _note(name: str, before: pl.Expr, after: pl.Expr) -> pl.Expr:
-    shown = pl.format("{} '{}'", pl.lit(name), before.cast(pl.String).str.slice(0, _NOTE_LENGTH))
+    shown = pl.format("{} '{}'", pl.lit(name), before.cast(pl.String).str.slice(0, NOTE_LENGTH))
     return pl.when(after.is_null() & before.is_not_null()).then(shown)
 
 

@@ -37,7 +37,9 @@ def files(params: IngestParams, place: str | None) -> list[DataFile]:
         return find_layout(place).files()
     from rporec.data.sources import published
 
-    return published.find(params.source, place).files()
+    # The test file of the official split takes no part in the development one, its bytes neither.
+    split = params.minionerec_split if params.source == "minionerec" else None
+    return published.find(params.source, place, split).files()
 
 
 def _checksum(file: DataFile) -> dict[str, object]:

@@ -14,10 +14,10 @@ import orjson
 import polars as pl
 
 from rporec.data.sources import archive
+from rporec.data.sources.base import NOTE_LENGTH
 from rporec.data.sources.layout import DataFile
 from rporec.errors import InputError
 
-NOTE_LENGTH = 200  # characters
 _BATCH_ROWS, _BATCH_BYTES = 20_000, 32 << 20  # a batch ends at whichever comes first
 _BOM = b"\xef\xbb\xbf"
 

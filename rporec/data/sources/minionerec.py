@@ -14,9 +14,9 @@ import polars as pl
 
 from rporec.config import ColumnNames
 from rporec.data.sources import published
-from rporec.data.sources.base import RAW_INTERACTIONS, RAW_ITEMS, Bounds, Raw, complete
+from rporec.data.sources.base import NOTE_LENGTH, RAW_INTERACTIONS, RAW_ITEMS, Bounds, Raw, complete
 from rporec.data.sources.columns import GIVEN_COLUMNS
-from rporec.data.sources.jsonl import NOTE_LENGTH, Fields
+from rporec.data.sources.jsonl import Fields
 from rporec.data.sources.layout import DataFile
 from rporec.data.sources.tablefile import readable, scan_table
 from rporec.errors import InputError

@@ -13,7 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from rporec.data.sources import archive, published
-from rporec.data.sources.base import RAW_INTERACTIONS, RAW_ITEMS, Bounds, Raw, complete
+from rporec.data.sources.base import NOTE_LENGTH, RAW_INTERACTIONS, RAW_ITEMS, Bounds, Raw, complete
 from rporec.data.sources.layout import DataFile
 from rporec.data.sources.tablefile import readable
 from rporec.errors import InputError
@@ -22,7 +22,6 @@ _RATING = ("user_id", "item_id", "rating", "timestamp")
 _HEADERS = {"ratings": ["userId", "movieId", "rating", "timestamp"], "items": ["movieId", "title", "genres"]}
 _EXTRA, _UNKNOWN = "__extra", "\ufffd"  # where a field too many stands, and where bytes were no UTF-8
 _NO_GENRE = ("", "(no genres listed)", "unknown")
-_NOTE_LENGTH = 200  # characters
 _NEVER = "\x01"  # a separator that no line holds: the line is split at :: later, which polars does not take
 
 
@@ -126,7 +125,7 @@ def _note(name: str, kind: pl.DataType | None) -> pl.Expr:
     absent = pl.when(pl.col(name).is_null()).then(pl.lit(f"{name} absent"))
     if kind is None:
         return absent
-    shown = pl.format("{} '{}'", pl.lit(name), pl.col(name).str.slice(0, _NOTE_LENGTH))
+    shown = pl.format("{} '{}'", pl.lit(name), pl.col(name).str.slice(0, NOTE_LENGTH))
     return absent.when(_number(name, kind).is_null()).then(shown)
 
 
@@ -206,5 +205,5 @@ def _movie(line: str, parts: list[str], width: int, genres: list[str]) -> dict[s
         "title": parts[1] or None if len(parts) > 1 else None,
         "category": " > ".join(known) or None,
         "fault": "too_many_fields" if len(parts) > width else None,
-        "note": None if len(parts) == width else line[:_NOTE_LENGTH],
+        "note": None if len(parts) == width else line[:NOTE_LENGTH],
     }

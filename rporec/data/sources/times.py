@@ -66,8 +66,9 @@ def _texts(frame: pl.LazyFrame, column: pl.Expr) -> Reading:
     number = pl.coalesce(column.cast(pl.Int64, strict=False), _whole(column.cast(pl.Float64, strict=False)))
     moment = _iso(column)
     filled = column.filter(column != "")
+    others = _iso(column.filter((column != "") & number.is_null()))  # dates are looked for where no number stands
     found = frame.select(
-        filled=filled.count(), numbers=number.count(), moments=moment.count(), example=filled.first()
+        filled=filled.count(), numbers=number.count(), moments=others.count(), example=filled.first()
     ).collect()  # fmt: skip
     filled_n, numbers, moments, example = found.row(0)
     if filled_n and not numbers and not moments:
