@@ -92,13 +92,20 @@ def silence(window: Window) -> str:
 
 
 def silent_days(window: Window) -> list[str]:
-    """Return the days of the window that have no rows (ISO dates, in order)."""
+    """Return the days of the window without rows (ISO dates, in order), but for a shop's closing days.
+
+    A closing day was without rows one and two weeks before as well, while the day beside it had some.
+    """
     if window.end is None or window.days is None:
         return []
     last = (window.end - 1) // _DAY
-    seen = set((window.rows["timestamp"] // _DAY).to_list())
+    seen = {*(window.rows["timestamp"] // _DAY).unique(), *(window.older["timestamp"] // _DAY).unique()}
     empty = [day for day in range(last - window.days + 1, last + 1) if day not in seen]
-    return [str(np.datetime64(day, "D")) for day in empty]
+    return [str(np.datetime64(day, "D")) for day in empty if not _is_closing_day(day, seen)]
+
+
+def _is_closing_day(day: int, seen: set[int]) -> bool:
+    return not {day - 7, day - 14} & seen and bool({day - 8, day - 6} & seen)
 
 
 def profile(window: Window, items: pl.DataFrame, bins: Profile | None = None) -> Profile:

@@ -119,6 +119,8 @@ def test_a_feed_that_stopped_is_named_by_day():
     assert drift.silent_days(without(35, 39, 3)) == ["2023-12-20", "2023-12-24"]
     assert drift.silence(without(35)) == "no interactions on 2023-12-20: did the feed stop?"
     assert drift.silence(without(39)) == "no interactions on 2023-12-24 (the newest day): did the feed stop?"
+    assert drift.silence(without(35, 28, 21)) == "", "closed on that weekday"
+    assert drift.silence(without(35, 28)) != ""
     stopped = TABLE.filter(pl.col("timestamp") < END - 7 * shop.DAY)
     reference = drift.profile(drift.before(drift.newest(TABLE, END, 7)), ITEMS)
     found = moved(stopped, reference=reference)
