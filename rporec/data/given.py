@@ -7,7 +7,7 @@ import polars as pl
 
 from rporec.config import SequenceParams
 from rporec.data.sources.layout import SPLITS
-from rporec.data.timeline import Rows, codes, core_mask, gather_lists
+from rporec.data.timeline import Rows, coded, core_mask, gather_lists
 
 _SEPARATOR = "\x1f"  # stands in no id that anybody types
 
@@ -28,13 +28,15 @@ def given_rows(interactions: pl.DataFrame, items: pl.DataFrame, params: Sequence
     kept = kept.with_columns(key=pl.col("history").list.join(_SEPARATOR))
     kept = kept.with_columns(first=pl.col("order").min().over("split", "user_id", "key", "timestamp"))
     kept = kept.sort("first", "key", "order", "item_id")
+    index = pl.Enum(items["item_id"])
     newest = kept["history"].list.tail(params.history_length)
+    flat = newest.explode().cast(index)
     length = newest.list.len().to_numpy().astype(np.int64)
     rows = kept.select(
         "user_id", "timestamp", "split",
         group=pl.struct("first", "key").rank("dense").cast(pl.Int64) - 1,
-        target=pl.Series(codes(kept["item_id"], items["item_id"])),
-        history=gather_lists(codes(newest.explode(), items["item_id"]), np.cumsum(length) - length, length),
+        target=pl.col("item_id").cast(index).to_physical().cast(pl.Int32),
+        history=gather_lists(flat.to_physical().cast(pl.Int32).to_numpy(), np.cumsum(length) - length, length),
     ).sort(pl.col("split").cast(pl.Enum(SPLITS)), maintain_order=True)  # fmt: skip
     rows = rows.with_row_index("row_id").with_columns(pl.col("row_id").cast(pl.Int64))
     return Rows({name: rows.filter(pl.col("split") == name) for name in SPLITS}, 0, repeats, outside_core)
@@ -42,6 +44,6 @@ def given_rows(interactions: pl.DataFrame, items: pl.DataFrame, params: Sequence
 
 def _core(interactions: pl.DataFrame, items: pl.DataFrame, k: int) -> pl.DataFrame:
     users = interactions["user_id"].unique().sort()
-    user, item = codes(interactions["user_id"], users), codes(interactions["item_id"], items["item_id"])
+    user, item = coded(interactions, users, items)
     in_train = (interactions["split"] == "train").to_numpy()
     return interactions.filter(pl.Series(core_mask(user, item, in_train, k)))

@@ -135,11 +135,11 @@ def _require_parts(parts: dict[str, pl.DataFrame], cut: Cut | None, params: Sequ
             rule="each of train, valid and test holds at least one row with a history",
             cure=f"give rows to {name}" if cut is None else "cut the time line elsewhere, or take another ingest.as_of",
         )  # fmt: skip
-    users = parts["train"]["user_id"].n_unique()
-    if users < 2:
+    users = parts["train"]["user_id"]
+    if not (users != users[0]).any():
         raise InputError(
             "too few usable users in train",
-            field="user_id", value=users, rule="at least two users with a history and a target in train",
+            field="user_id", value=1, rule="at least two users with a history and a target in train",
             cure="give more interactions, or fewer days to valid and test",
         )  # fmt: skip
 
