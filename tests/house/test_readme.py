@@ -26,6 +26,7 @@ RUN_BY = {
     "make check": ".ci/run",
     "make setup": ".ci/run",
     "make help": "house/test_readme.py",
+    "make bench-data": "infra/test_bench_data.py",
     "make gate": "test_readme_commands.py",
     "make promote": "test_readme_commands.py",
     "make serve": "test_readme_commands.py",
