@@ -43,7 +43,7 @@ def gate(root: Path) -> dict[str, Any]:
     case = judge.Case(
         candidate.validation,
         candidate.leakage,
-        gates.Evidence(values, users, look.alpha, limits.resamples, params.run.seed),
+        gates.Evidence(values, users, look.alpha, limits.alpha, limits.resamples, params.run.seed),
         candidate.metrics["form"],
         slices.slice_masks(candidate.ranks),
         service.measure(candidate.package, candidate.histories(limits.latency_requests), limits.latency_requests),

@@ -16,9 +16,10 @@ import numpy.typing as npt
 
 from rporec.evaluation import compare
 from rporec.evaluation.compare import Comparison
+from rporec.evaluation.terms import Status
 
 Array = npt.NDArray[np.float64]
-Status = Literal["pass", "fail", "not_applicable"]
+_LEAST_USERS = 2  # below, a mean has no spread that could be resampled
 
 
 @dataclass(frozen=True)
@@ -55,20 +56,23 @@ class Evidence:
     Args:
         values: ranker name to [n] values; the challenger is `rporec`.
         users: [n] user of each row.
-        alpha: one-sided error level that this look may spend (ledger.py); intervals stand at 1 - 2 alpha.
+        alpha: one-sided error level that this look may spend (ledger.py), where the challenger must show something.
+        harm_alpha: the level before any look was spent, where harm must be shown: a shrunk level would ask for more
+            proof of harm at each look, and so let a later look pass what the first one refused.
         resamples, seed: of the bootstrap.
     """
 
     values: Mapping[str, Array]
     users: npt.NDArray[Any]
     alpha: float
+    harm_alpha: float
     resamples: int
     seed: int
 
-    def against(self, other: str) -> Comparison:
-        """Compare the challenger with another ranker."""
+    def against(self, other: str, alpha: float) -> Comparison:
+        """Compare the challenger with another ranker; the interval stands at 1 - 2 alpha."""
         a, b = self.values["rporec"], self.values[other]
-        return compare.paired_bootstrap(a, b, self.users, self.resamples, 2 * self.alpha, self.seed)
+        return compare.paired_bootstrap(a, b, self.users, self.resamples, 2 * alpha, self.seed)
 
 
 @dataclass(frozen=True)
@@ -82,20 +86,20 @@ class ServiceMeasure:
 
 def not_worse(evidence: Evidence, other: str, margin: float) -> Check:
     """Pass when the challenger trails `other` by at most `margin`, with the whole interval on the right side."""
-    found = evidence.against(other)
+    found = evidence.against(other, evidence.alpha)
     ok = found.low is not None and found.low >= -margin
     return _compared(f"not worse than {other}", found, -margin, ok, f"may trail {other} by {margin:g}")
 
 
 def better(evidence: Evidence, other: str) -> Check:
     """Pass when the challenger beats `other`, with the interval above 0."""
-    found = evidence.against(other)
+    found = evidence.against(other, evidence.alpha)
     return _compared(f"better than {other}", found, 0.0, found.low is not None and found.low > 0, f"must beat {other}")
 
 
 def not_beaten(evidence: Evidence, other: str) -> Check:
     """Pass unless the interval shows that `other` is better than the challenger."""
-    found = evidence.against(other)
+    found = evidence.against(other, evidence.harm_alpha)
     ok = found.high is not None and found.high >= 0
     return _compared(f"not beaten by {other}", found, 0.0, ok, f"{other} must not be better")
 
@@ -146,7 +150,10 @@ def form_gate(form: Mapping[str, float | None], min_well_formed: float, min_grou
 
 
 def slices_gate(evidence: Evidence, masks: Mapping[str, npt.NDArray[np.bool_]], margin: float) -> Gate:
-    """No slice falls below the champion by more than the margin; a fall must be shown at Holm's corrected level."""
+    """No slice falls below the champion by more than the margin; a fall must be shown at Holm's corrected level.
+
+    A slice of fewer than two users can show nothing, whatever it holds: it does not apply.
+    """
     if "champion" not in evidence.values or not masks:
         return Gate("slices", "not_applicable", None, None, None, "there is no other champion to fall behind")
     difference = evidence.values["rporec"] - evidence.values["champion"]
@@ -154,16 +161,14 @@ def slices_gate(evidence: Evidence, masks: Mapping[str, npt.NDArray[np.bool_]], 
         name: compare.resample_users(difference[mask, None], evidence.users[mask], evidence.resamples, evidence.seed)
         for name, mask in masks.items()
     }
-    fell = compare.holm([compare.p_fall(sample, 0, margin) for sample in samples.values()], evidence.alpha)
-    return _gate(
-        "slices",
-        [
-            _compared(
-                name, compare.interval(sample, 0, 2 * evidence.alpha), -margin, not down, f"may fall by {margin:g}"
-            )
-            for (name, sample), down in zip(samples.items(), fell, strict=True)
-        ],
-    )
+    large = {name: sample for name, sample in samples.items() if sample.users >= _LEAST_USERS}
+    checks = [_too_few(name, sample.users, -margin) for name, sample in samples.items() if name not in large]
+    level = evidence.harm_alpha
+    fell = compare.holm([compare.p_fall(sample, 0, margin) for sample in large.values()], level)
+    for (name, sample), down in zip(large.items(), fell, strict=True):
+        found = compare.interval(sample, 0, 2 * level)
+        checks.append(_compared(name, found, -margin, not down, f"{name} may fall by {margin:g}"))
+    return _gate("slices", checks)
 
 
 def service_gate(found: ServiceMeasure, limits: ServiceMeasure) -> Gate:
@@ -193,6 +198,11 @@ def _compared(name: str, found: Comparison, threshold: float, ok: bool, rule: st
     return Check(name, "pass" if ok else "fail", found.difference, threshold, (found.low, found.high), told)
 
 
+def _too_few(name: str, users: int, threshold: float) -> Check:
+    counted = "no user" if users == 0 else "one user"
+    return Check(name, "not_applicable", None, threshold, None, f"{name}: {counted}, too few to show a fall")
+
+
 def _at_least(name: str, value: float | None, least: float) -> Check:
     if value is None:
         return Check(name, "fail", None, least, None, f"{name}: no completions to judge")
@@ -206,12 +216,14 @@ def _at_most(name: str, value: float, most: float) -> Check:
 
 
 def _gate(name: str, checks: Sequence[Check]) -> Gate:
-    """Join checks: all must pass; the first failed one, else the one nearest to its threshold, speaks for the gate."""
+    """Join checks: all that apply must pass; the first failed one, else the one nearest to its threshold, speaks."""
     failed = [check for check in checks if check.status == "fail"]
-    told = failed[0] if failed else min(checks, key=_slack)
+    passed = [check for check in checks if check.status == "pass"]
     reason = "; ".join(check.reason for check in (failed or checks))
-    status: Status = "fail" if failed else "pass"
-    return Gate(name, status, told.observed, told.threshold, told.interval, reason, tuple(checks))
+    if not failed and not passed:
+        return Gate(name, "not_applicable", None, None, None, reason, tuple(checks))
+    told = failed[0] if failed else min(passed, key=_slack)
+    return Gate(name, told.status, told.observed, told.threshold, told.interval, reason, tuple(checks))
 
 
 def _slack(check: Check) -> float:

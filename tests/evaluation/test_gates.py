@@ -8,6 +8,7 @@ from rporec.evaluation.gates import Evidence, Gate, ServiceMeasure
 from rporec.evaluation.ledger import look_alpha
 
 USERS = 400
+HARM = 0.05  # level at which harm is shown
 RIVALS = (
     "stage1", "no_reasoning", "reasoning_removed", "shuffled_reasoning", "popularity", "markov", "sasrec", "fusion",
 )  # fmt: skip
@@ -18,7 +19,7 @@ def evidence(seed: int = 0, noise: float = 0.05, alpha: float = 0.05, **lead: fl
     rng = np.random.default_rng(seed)
     own = rng.random(USERS)
     values = {name: own - lead.get(name, 0.0) + rng.normal(0, noise, USERS) for name in dict.fromkeys((*RIVALS, *lead))}
-    return Evidence({"rporec": own, **values}, np.arange(USERS), alpha, 500, 0)
+    return Evidence({"rporec": own, **values}, np.arange(USERS), alpha, HARM, 500, 0)
 
 
 @pytest.mark.parametrize(
@@ -50,7 +51,7 @@ def test_floor_refuses_a_model_of_shuffled_targets() -> None:
     rng = np.random.default_rng(0)
     values = {name: (rng.random(USERS) < hit).astype(float) for name, hit in (("rporec", 0.01), ("popularity", 0.05))}
     values |= {name: (rng.random(USERS) < 0.2).astype(float) for name in ("markov", "sasrec", "fusion")}
-    gate = gates.floor_gate(Evidence(values, np.arange(USERS), 0.05, 500, 0), margin=0.005)
+    gate = gates.floor_gate(Evidence(values, np.arange(USERS), 0.05, HARM, 500, 0), margin=0.005)
     assert gate.status == "fail"
     assert [check.status for check in gate.checks] == ["fail"] * 4
 
@@ -130,7 +131,7 @@ def test_slices_fail_on_one_that_fell_and_hold_still_on_noise() -> None:
     fell = evidence(champion=0.0)
     values = dict(fell.values)
     values["champion"] = values["champion"] + 0.4 * masks["few"]
-    gate = gates.slices_gate(Evidence(values, fell.users, 0.05, 500, 0), {"few": masks["few"]}, 0.05)
+    gate = gates.slices_gate(Evidence(values, fell.users, 0.05, HARM, 500, 0), {"few": masks["few"]}, 0.05)
     assert gate.status == "fail"
     assert "few" in [check.name for check in gate.checks if check.status == "fail"]
 
@@ -141,7 +142,7 @@ def test_holm_keeps_the_share_of_false_alarms_over_many_slices() -> None:
         rng = np.random.default_rng(seed)
         values = {"rporec": rng.normal(0, 1, USERS), "champion": np.zeros(USERS)}
         masks = {f"s{i}": rng.random(USERS) < 0.3 for i in range(10)}
-        alarms += gates.slices_gate(Evidence(values, np.arange(USERS), 0.05, 100, 0), masks, 0.0).status == "fail"
+        alarms += gates.slices_gate(Evidence(values, np.arange(USERS), 0.05, HARM, 100, 0), masks, 0.0).status == "fail"
     assert alarms <= 12  # 5 of 100 claimed, each slice alone would give about 30
 
 
@@ -160,11 +161,54 @@ def test_service(found: tuple[float, float, float], status: str) -> None:
 
 
 def test_no_rows_decide_nothing_so_nothing_is_promoted() -> None:
-    nothing = Evidence({name: np.zeros(0) for name in ("rporec", *RIVALS)}, np.zeros(0), 0.05, 100, 0)
+    nothing = Evidence({name: np.zeros(0) for name in ("rporec", *RIVALS)}, np.zeros(0), 0.05, HARM, 100, 0)
     gate = gates.floor_gate(nothing, 0.02)
     assert gate.status == "fail"
     assert "no test rows" in gate.reason
     assert gates.reasoning_gate(nothing, 0.02, strict=False).status == "fail"
+
+
+RANK = {"fail": 0, "not_applicable": 1, "pass": 2}
+
+
+@pytest.mark.parametrize("lead", [0.0, -0.002, -0.004, -0.006, -0.01, -0.02, -0.03])
+def test_no_later_look_passes_what_an_earlier_one_refused(lead: float) -> None:
+    masks = {f"slice{number}": np.arange(USERS) % 4 == number for number in range(4)}
+    before = [RANK["pass"]] * 4
+    for number in (1, 2, 3, 5, 10, 100, 1000):
+        seen = evidence(alpha=look_alpha(0.05, number), shuffled_reasoning=lead, stage1=lead, champion=lead)
+        found = (
+            gates.reasoning_gate(seen, 0.02, strict=False),
+            gates.alignment_gate(seen, 0.02, strict=False),
+            gates.champion_gate(seen, 0.02),
+            gates.slices_gate(seen, masks, 0.01),
+        )
+        now = [RANK[gate.status] for gate in found]
+        assert all(later <= earlier for later, earlier in zip(now, before, strict=True)), (number, now, before)
+        before = now
+
+
+@pytest.mark.parametrize("users", [0, 1])
+def test_a_slice_too_small_to_show_a_fall_does_not_apply(users: int) -> None:
+    masks = {"all": np.ones(USERS, dtype=bool), "small": np.arange(USERS) < users}
+    gate = gates.slices_gate(evidence(champion=0.0), masks, 0.05)
+    assert gate.status == "pass"
+    assert {check.name: check.status for check in gate.checks} == {"small": "not_applicable", "all": "pass"}
+    assert "too few to show a fall" in gate.reason
+    assert gate.observed is not None
+    alone = gates.slices_gate(evidence(champion=0.0), {"small": masks["small"]}, 0.05)
+    assert alone.status == "not_applicable"
+
+
+def test_small_slices_do_not_weaken_the_test_of_the_others() -> None:
+    """Holm's level is shared among the slices that can show a fall, and only those."""
+    masks = {f"small{number}": np.arange(USERS) == number for number in range(50)}
+    masks["all"] = np.ones(USERS, dtype=bool)
+    rng = np.random.default_rng(0)
+    fall = rng.normal(0, 1, USERS)
+    fall += -0.1 - fall.mean()  # p of about 0.02: shown alone, not among 51
+    seen = Evidence({"rporec": fall, "champion": np.zeros(USERS)}, np.arange(USERS), 0.05, HARM, 500, 0)
+    assert gates.slices_gate(seen, masks, 0.0).status == "fail"
 
 
 def gate_of(status: str) -> Gate:
@@ -198,7 +242,7 @@ def nights(lead: float, margin: float, count: int, alpha: float) -> float:
         rng = np.random.default_rng(seed)
         champion = rng.random(300)
         own = champion + lead + rng.normal(0, 0.2, 300)
-        seen = Evidence({"rporec": own, "champion": champion}, np.arange(300), alpha, 999, seed)
+        seen = Evidence({"rporec": own, "champion": champion}, np.arange(300), alpha, HARM, 999, seed)
         passed += gates.champion_gate(seen, margin).status == "pass"
     return passed / count
 
@@ -215,7 +259,9 @@ def test_better_is_claimed_for_few_equal_pairs_even_after_twenty_looks() -> None
         rng = np.random.default_rng(seed)
         base = rng.random(300)
         looks = (
-            Evidence({"rporec": base + rng.normal(0, 0.2, 300), "x": base}, np.arange(300), look_alpha(0.05, k), 200, k)
+            Evidence(
+                {"rporec": base + rng.normal(0, 0.2, 300), "x": base}, np.arange(300), look_alpha(0.05, k), HARM, 200, k
+            )
             for k in range(1, 21)
         )
         claimed += any(gates.better(look, "x").status == "pass" for look in looks)
