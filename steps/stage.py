@@ -12,6 +12,7 @@ import os
 import random
 import resource
 import shutil
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from rporec.errors import InputError
 from rporec.files import recover_folder, replace_folder, sha256_path, write_json
 
 log = logging.getLogger("rporec")
+_READS_DATA = "ingest"  # the one stage that may see RPOREC_DATA: a database's URL holds a password
 _DISK_CURES = {
     errno.ENOSPC: (
         "the disk is full",
@@ -50,7 +52,7 @@ class Stage:
         new: fresh folder that becomes outputs/<name> when the body returns.
         work: folder for shards and checkpoints, named by deps and params, kept over a kill, removed on success.
         home: RPOREC_HOME, where all that outlives a run lies.
-        data: the place given by DATA= (absolute path or URL, which may hold a password), or None.
+        data: the place given by DATA= (absolute path or URL, which may hold a password); None in all stages but ingest.
     """
 
     name: str
@@ -86,6 +88,8 @@ Body = Callable[[Stage], Outcome]
 
 def run_stage(name: str, body: Body, *, uses_torch: bool = True) -> None:
     """Run one stage in the current folder; exit 1 with one readable message on bad input or a full disk."""
+    if name != _READS_DATA:
+        os.environ.pop("RPOREC_DATA", None)  # neither a library nor a child of this process needs it
     guarded(lambda: execute(name, body, Path.cwd(), uses_torch=uses_torch))
 
 
@@ -118,7 +122,8 @@ def execute(name: str, body: Body, root: Path, *, uses_torch: bool = True) -> Ou
     new.mkdir(parents=True)
     work = root / "work" / name / _state_hash(name, params, root)
     work.mkdir(parents=True, exist_ok=True)
-    stage = Stage(name, params, root, new, work, home_folder(root), os.environ.get("RPOREC_DATA") or None)
+    data = os.environ.get("RPOREC_DATA") or None if name == _READS_DATA else None
+    stage = Stage(name, params, root, new, work, home_folder(root), data)
     _seed(params.run, uses_torch=uses_torch)
     with threadpool_limits(limits=params.run.threads):
         outcome = body(stage)
@@ -133,8 +138,18 @@ def execute(name: str, body: Body, root: Path, *, uses_torch: bool = True) -> Ou
 
 
 def home_folder(root: Path) -> Path:
-    """Return RPOREC_HOME, or var/ below the workspace when it is not set."""
-    return Path(os.environ.get("RPOREC_HOME", root / "var")).resolve()
+    """Return RPOREC_HOME; unset or empty, var/ of the main checkout, which all worktrees share.
+
+    Args:
+        root: a checkout or a worktree; outside a git repository its own var/ is meant.
+    """
+    given = os.environ.get("RPOREC_HOME", "")
+    if given:
+        return Path(given).expanduser().resolve()
+    command = ["git", "-C", str(root), "rev-parse", "--path-format=absolute", "--git-common-dir"]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    top = Path(found.stdout.strip()).parent if found.returncode == 0 else root
+    return top.resolve() / "var"
 
 
 def _seed(run: config.RunParams, *, uses_torch: bool) -> None:

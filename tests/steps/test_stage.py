@@ -1,6 +1,7 @@
 """The frame of every stage: outputs appear whole or not at all, trouble is one message."""
 
 import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from rporec.errors import InputError
 from rporec.files import read_json
 from steps import stage
+from tests.project import git
 
 REPO = Path(__file__).parents[2]
 
@@ -94,3 +96,36 @@ def test_work_folder_changes_with_the_stages_own_params_only(root):
         stage.execute("align", where, root, uses_torch=False)
     assert seen[0] != seen[1]
     assert seen[0] == seen[2]
+
+
+SECRET = "postgresql://reader:hush@db/shop"
+
+
+def test_only_ingest_is_told_where_data_lies(root, monkeypatch):
+    seen = {}
+
+    def tells(frame):
+        seen[frame.name] = (frame.data, os.environ.get("RPOREC_DATA"))
+        return stage.Outcome("nothing")
+
+    monkeypatch.chdir(root)
+    for name in ("ingest", "sequence"):
+        monkeypatch.setenv("RPOREC_DATA", SECRET)
+        stage.run_stage(name, tells, uses_torch=False)
+    assert seen == {"ingest": (SECRET, SECRET), "sequence": (None, None)}
+
+
+@pytest.mark.parametrize("given", [None, ""])
+def test_without_a_home_it_is_the_main_checkouts_from_every_worktree(tmp_path, monkeypatch, given):
+    checkout, worktree = tmp_path / "checkout", tmp_path / "checkout/runs/tiny"
+    checkout.mkdir()
+    git(checkout, "init", "--quiet")
+    git(checkout, "commit", "--quiet", "--allow-empty", "--message", "first")
+    git(checkout, "worktree", "add", "--quiet", "--detach", str(worktree))
+    monkeypatch.chdir(tmp_path)
+    if given is not None:
+        monkeypatch.setenv("RPOREC_HOME", given)
+    assert stage.home_folder(checkout) == stage.home_folder(worktree) == checkout / "var"
+    assert stage.home_folder(tmp_path) == tmp_path / "var", "no repository"
+    monkeypatch.setenv("RPOREC_HOME", "~/home")
+    assert stage.home_folder(worktree) == Path("~/home").expanduser()
