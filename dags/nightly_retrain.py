@@ -1,4 +1,9 @@
-"""The nightly schedule: the stages of dvc.yaml as tasks, one after another, in the night's own git worktree."""
+"""The nightly schedule: the stages of dvc.yaml as tasks, one after another, in the night's own git worktree.
+
+Which tasks there are, when they run and how often they are tried again is read when Airflow parses this file, from
+dvc.yaml and section `nights` of params.yaml as they stand in this checkout. What a task does is read when it runs, from
+what is committed: code, parameters and profile of the night's worktree.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""The promotion schedule: woken by a night's package; judges it and, when it passes, makes it the champion."""
+"""The promotion schedule: woken by a night's package; judges it and, when it passes, makes it the champion.
+
+How often a task is tried again is read when Airflow parses this file, from section `nights` of params.yaml as it stands
+in this checkout; gate and promote read the parameters of the night's own worktree.
+"""
 
 from __future__ import annotations
 
