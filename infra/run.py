@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 from infra import last_night, repro, workspace, worktree
 from infra.workspace import Workspace
 from rporec.errors import InputError
-from rporec.files import read_json, write_json, write_text
+from rporec.files import atomic_file, read_json, write_json, write_text
 from rporec.release import lookup, summary
 from steps.stage import guarded
 
@@ -72,10 +72,10 @@ def whole_run(space: Workspace) -> None:
     with _registry_in_background(space):
         try:
             repro.reproduce(space.root, workspace.environment(space))
-        finally:
-            ran = repro.written_since(space.root, before)
-            repro.keep_records(space.root, space.home, ran)
-            last_night.keep(space.root, space.home, space.params)
+        except BaseException:
+            _keep_what_there_is(space, before)
+            raise
+        ran = _keep(space, before)
     before = repro.record_times(space.root)
     judge(space)
     ran |= repro.written_since(space.root, before)
@@ -83,6 +83,22 @@ def whole_run(space: Workspace) -> None:
     report(space, ran, space.checkout / "reports" / profile)
     if profile:
         _copy(space.root / "reports" / "summary.json", space.checkout / "reports" / "summary.json")
+
+
+def _keep(space: Workspace, before: Mapping[str, int]) -> set[str]:
+    """Keep the records of the stages that ran since `before`, and tonight's profile; return these stages."""
+    ran = repro.written_since(space.root, before)
+    repro.keep_records(space.root, space.home, ran)
+    last_night.keep(space.root, space.home, space.params)
+    return ran
+
+
+def _keep_what_there_is(space: Workspace, before: Mapping[str, int]) -> None:
+    """Keep the records of a run that failed; what is half written must not hide why it failed."""
+    try:
+        _keep(space, before)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the first error stands
+        log.warning("the records of this run could not be kept: %s", error)
 
 
 def judge(space: Workspace) -> None:
@@ -126,6 +142,8 @@ def serve(space: Workspace) -> NoReturn:
         )  # fmt: skip
     env = {**os.environ, **workspace.environment(space)}
     env.pop(workspace.MARK)  # the service outlives runs, it is no orphan of one
+    if env.pop("RPOREC_PACKAGE", ""):
+        log.info("serve: RPOREC_PACKAGE is left out, this serves the champion alone")
     env.setdefault("BENTOML_HOME", str(space.home / "bentoml"))
     where = ["--host", "127.0.0.1", "--port", str(space.params.serve.port)]
     command = [sys.executable, "-m", "bentoml", "serve", "bento.service:RPORec", *where]
@@ -213,9 +231,9 @@ def _has_package(space: Workspace) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
     if not (target.exists() and target.read_bytes() == source.read_bytes()):
-        shutil.copyfile(source, target)
+        with atomic_file(target) as temporary:
+            shutil.copyfile(source, temporary)
 
 
 def _stop(number: int, frame: object) -> NoReturn:  # noqa: ARG001 - the signature of a handler
