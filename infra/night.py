@@ -22,7 +22,7 @@ from rporec import config
 from rporec.data.sources import identity, place
 from rporec.errors import InputError
 from rporec.release import manifest, summary
-from steps.stage import guarded
+from steps.stage import guarded, home_folder
 
 log = logging.getLogger("rporec")
 _COMMITTED = ("dvc.lock", "params.yaml", "source.lock.json", last_night.NAME)
@@ -66,8 +66,8 @@ def prepare(date: str) -> None:
     where = place.resolve(os.environ.get("RPOREC_DATA", ""), checkout)
     merged, params = overlay.merge(checkout, profile, f"ingest.as_of={date}", where)
     source = identity.describe(params.ingest, where)
-    space = Workspace(checkout, _root(checkout, date), workspace.home_folder(checkout), where, params, merged, source)
-    with workspace.locked(space):
+    space = Workspace(checkout, _root(checkout, date), home_folder(checkout), where, params, merged, source)
+    with workspace.locked(space.checkout, space.root):
         branch = f"nights/{date}"
         if _is_finished(checkout, branch):
             worktree.ensure_worktree(checkout, space.root, git(checkout, "rev-parse", branch).strip(), branch)
@@ -85,9 +85,9 @@ def prepare(date: str) -> None:
 def stage(date: str, name: str) -> None:
     """Run one stage of a prepared night unless it is up to date."""
     space = prepared(date)
-    with workspace.locked(space):
+    with workspace.locked(space.checkout, space.root):
         before = repro.record_times(space.root)
-        repro.reproduce(space.root, workspace.environment(space), name)
+        repro.reproduce(space.root, workspace.environment(space), name, space.data)
         repro.keep_records(space.root, space.home, repro.written_since(space.root, before))
         if name == "validate":
             last_night.keep(space.root, space.home, space.params)
@@ -100,7 +100,7 @@ def finish(date: str) -> dict[str, str]:
         `workspace`, `package_hash`, `commit`, `date`.
     """
     space = prepared(date)
-    with workspace.locked(space):
+    with workspace.locked(space.checkout, space.root):
         # An old night's commit may be from before one of these files.
         git(space.root, "add", "--force", *(name for name in _COMMITTED if (space.root / name).exists()))
         if git(space.root, "status", "--porcelain", "--untracked-files=no"):
@@ -121,7 +121,7 @@ def act(date: str, name: str, package_hash: str) -> None:
         InputError: the night holds another package by now.
     """
     space = prepared(date)
-    with workspace.locked(space):
+    with workspace.locked(space.checkout, space.root):
         found = manifest.read(space.root / summary.PACKAGE).package_hash
         if found != package_hash:
             raise InputError(
@@ -145,7 +145,7 @@ def prepared(date: str) -> Workspace:
     if not (root / "params.yaml").is_file():
         raise InputError("the night was not prepared", file=root, cure=f"python -m infra.night prepare --date {date}")
     where = place.resolve(os.environ.get("RPOREC_DATA", ""), checkout)
-    return Workspace(checkout, root, workspace.home_folder(checkout), where, config.load(root / "params.yaml"), {}, {})
+    return Workspace(checkout, root, home_folder(checkout), where, config.load(root / "params.yaml"), {}, {})
 
 
 def _root(checkout: Path, date: str) -> Path:

@@ -14,7 +14,8 @@ import os
 import re
 import shutil
 import sqlite3
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -24,15 +25,17 @@ from rporec.errors import InputError
 from rporec.files import write_text
 
 _LEAST_FREE = 1 << 20  # bytes: with less, what fails on disk fails for want of space
+_READS_DATA = "ingest"  # the one stage that is told where data lies
 
 
-def reproduce(root: Path, env: Mapping[str, str], stage: str | None = None) -> None:
+def reproduce(root: Path, env: Mapping[str, str], stage: str | None = None, data: str | None = None) -> None:
     """Bring the workspace's outputs up to date; the stages' own lines go to this process's stderr.
 
     Args:
         root: the workspace.
         env: what the stages get on top of the caller's environment.
         stage: this stage alone, or None for all of them.
+        data: where data lies, a URL perhaps with a password; of the stages' processes only those of ingest see it.
 
     Raises:
         InputError: a stage failed, a dependency is missing, or DVC's state is held by another process.
@@ -50,9 +53,27 @@ def reproduce(root: Path, env: Mapping[str, str], stage: str | None = None) -> N
     try:
         with Repo(str(root)) as repo:
             repo.stage_cache = WholeOutputs(repo)
-            repo.reproduce(targets=[stage] if stage else None, single_item=stage is not None)
+            for target, place in _passes(stage, data):
+                with _told(place):
+                    repo.reproduce(targets=[target] if target else None, single_item=target is not None)
     except (DvcException, OSError, sqlite3.Error) as error:
         raise _translated(error, root) from error
+
+
+def _passes(stage: str | None, data: str | None) -> list[tuple[str | None, str]]:
+    """Return what DVC is asked for and what is told of the data meanwhile: its one process has one environment."""
+    if data is None or stage not in (None, _READS_DATA):
+        return [(stage, "")]
+    return [(_READS_DATA, data)] if stage else [(_READS_DATA, data), (None, "")]
+
+
+@contextmanager
+def _told(place: str) -> Iterator[None]:
+    os.environ["RPOREC_DATA"] = place
+    try:
+        yield
+    finally:
+        os.environ["RPOREC_DATA"] = ""
 
 
 def push(root: Path) -> None:

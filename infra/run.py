@@ -56,7 +56,7 @@ def drive(only: str | None) -> None:
             raise InputError(f"{only} takes the last run as it is", field="DATA, SET", cure="leave them to make run")
     if only == "serve":
         serve(space)
-    with workspace.locked(space):
+    with workspace.locked(space.checkout, space.root):
         if only is None:
             whole_run(space)
             sys.stdout.write(f"Done in {time.monotonic() - started:.1f} s.\n")
@@ -71,7 +71,7 @@ def whole_run(space: Workspace) -> None:
     before = repro.record_times(space.root)
     with _registry_in_background(space):
         try:
-            repro.reproduce(space.root, workspace.environment(space))
+            repro.reproduce(space.root, workspace.environment(space), data=space.data)
         except BaseException:
             _keep_what_there_is(space, before)
             raise
@@ -141,7 +141,8 @@ def serve(space: Workspace) -> NoReturn:
             cure="make run first, with the same PROFILE",
         )  # fmt: skip
     env = {**os.environ, **workspace.environment(space)}
-    env.pop(workspace.MARK)  # the service outlives runs, it is no orphan of one
+    for name in (workspace.MARK, workspace.RUN):
+        env.pop(name)  # the service outlives runs, it is no orphan of one
     if env.pop("RPOREC_PACKAGE", ""):
         log.info("serve: RPOREC_PACKAGE is left out, this serves the champion alone")
     env.setdefault("BENTOML_HOME", str(space.home / "bentoml"))

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+import secrets
+import sys
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import psutil
 
@@ -22,8 +24,12 @@ from rporec import config
 from rporec.data.sources import identity, place
 from rporec.errors import InputError
 from rporec.files import read_json, write_json, write_text
+from steps.stage import home_folder
 
-MARK = "RPOREC_WORKSPACE"  # in the environment of every process of a run, so that orphans can be told
+# In the environment of every process of a run. The folder is for people and tests who look at processes; orphans are
+# told by the token alone, since a user's own shell may have the folder set.
+MARK, RUN = "RPOREC_WORKSPACE", "RPOREC_RUN"
+TOKEN = secrets.token_hex(8)  # of the run that this process drives
 
 
 @dataclass(frozen=True)
@@ -52,15 +58,6 @@ class Workspace:
     def in_place(self) -> bool:
         """Whether the stages run in the checkout itself."""
         return self.root == self.checkout
-
-
-def home_folder(checkout: Path) -> Path:
-    """Return RPOREC_HOME, by default var/ of the main checkout, which all worktrees share."""
-    given = os.environ.get("RPOREC_HOME", "")
-    if given:
-        return Path(given).expanduser().resolve()
-    common = git(checkout, "rev-parse", "--path-format=absolute", "--git-common-dir").strip()
-    return Path(common).resolve().parent / "var"
 
 
 def plan(profile: str, data: str, settings: str, folder: Path) -> Workspace:
@@ -102,41 +99,51 @@ def existing(profile: str, folder: Path) -> Workspace:
 
 
 @contextmanager
-def locked(space: Workspace) -> Iterator[None]:
-    """Hold the workspace for this process; end what a dead run left running there.
+def locked(checkout: Path, root: Path) -> Iterator[None]:
+    """Hold the workspace `root` for this process; end what a dead run left running there.
 
     Raises:
         InputError: another living run holds it.
     """
-    path = (
-        space.checkout / "runs" / ".checkout.lock"
-        if space.in_place
-        else space.root.with_name(f".{space.root.name}.lock")
-    )
+    path = checkout / "runs" / ".checkout.lock" if root == checkout else root.with_name(f".{root.name}.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as stream:
+        stream.seek(0)
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            stream.seek(0)
+            process = stream.read().partition(" ")[0] or "unknown"
             raise InputError(
-                f"another run holds the workspace (process {stream.read().strip() or 'unknown'})",
-                file=space.root,
+                f"another run (process {process}) works in this folder",
+                file=root,
                 cure="wait until it is done, or choose another PROFILE",
             ) from None
-        stream.truncate(0)
-        stream.write(str(os.getpid()))
-        stream.flush()
-        end_orphans(space.root)
+        dead = set(stream.read().split()[1:]) - {TOKEN}
+        _sign(stream, TOKEN, *dead)  # the dead stay named until their processes are ended: this one may be killed too
+        end_orphans(dead)
+        _sign(stream, TOKEN)
         yield
 
 
-def end_orphans(root: Path) -> list[int]:
-    """Kill processes of a dead run in `root` (call it only with the lock held); return their ids."""
+def _sign(stream: TextIO, *tokens: str) -> None:
+    stream.truncate(0)
+    stream.write(" ".join((str(os.getpid()), *tokens)))
+    stream.flush()
+
+
+def end_orphans(tokens: Collection[str]) -> list[int]:
+    """Kill the processes of the dead runs named (call it only with their lock held); return their ids.
+
+    This process and those that wait for it are spared, whatever stands in their environment.
+    """
+    if not tokens:
+        return []
+    own = psutil.Process()
+    spared = {own.pid, *(above.pid for above in own.parents())}
     found = []
     for process in psutil.process_iter():
         try:
-            if process.pid != os.getpid() and process.environ().get(MARK) == str(root):
+            if process.pid not in spared and process.environ().get(RUN) in tokens:
                 process.kill()
                 found.append(process)
         except (psutil.Error, OSError):
@@ -190,14 +197,17 @@ def write_dvc_config(space: Workspace) -> None:
 
 
 def environment(space: Workspace) -> dict[str, str]:
-    """Return what the stages' processes get on top of the caller's environment."""
-    import sys
+    """Return what the processes of a run get on top of the caller's environment.
 
+    Where data lies is blanked, as a URL may hold a password: infra/repro.py hands it to the one stage that reads it.
+    """
     threads = str(space.params.run.threads)
     return {
         MARK: str(space.root),
+        RUN: TOKEN,
         "RPOREC_HOME": str(space.home),
-        "RPOREC_DATA": space.data or "",
+        "RPOREC_DATA": "",
+        "DATA": "",
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         "PYTHONHASHSEED": "0",
         "PYTHONPATH": "",

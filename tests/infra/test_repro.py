@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -66,6 +67,31 @@ def test_runs_what_changed_and_nothing_else(root: Path) -> None:
     again = repro.record_times(root)
     assert again["one"] == first["one"]
     assert again["two"] != first["two"]
+
+
+def test_only_ingest_is_told_where_data_lies(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither from the parameter nor from what the caller's own environment holds."""
+    (root / "dvc.yaml").write_text(PIPELINE.replace("one", "ingest"))
+    tell = "import os; text = str([os.environ.get(name, '') for name in ('RPOREC_DATA', 'DATA')])\n"
+    for name, old in (("ingest", "one"), ("two", "two")):
+        body = BODY.format(name=name, seconds=1).replace(f'write_text("{name}")', "write_text(text)")
+        (root / "steps" / f"{old}.py").unlink()
+        (root / "steps" / f"{name}.py").write_text(tell + body)
+    for name in ("RPOREC_DATA", "DATA"):
+        monkeypatch.setenv(name, "from outside")
+    url = "postgresql://reader:hush@db/shop"
+    repro.reproduce(root, {"RPOREC_DATA": "", "DATA": ""}, data=url)
+    told = {name: (root / "outputs" / name / "text").read_text() for name in ("ingest", "two")}
+    assert told == {"ingest": f"['{url}', '']", "two": "['', '']"}
+    assert "hush" not in str(dict(os.environ))
+    before = repro.record_times(root)
+    repro.reproduce(root, {"RPOREC_DATA": "", "DATA": ""}, data=url)
+    assert repro.record_times(root) == before, "nothing to do"
+    shutil.rmtree(root / "outputs")
+    shutil.rmtree(root.parent / "cache")
+    for name, want in (("ingest", f"['{url}', '']"), ("two", "['', '']")):
+        repro.reproduce(root, {}, name, url)
+        assert (root / "outputs" / name / "text").read_text() == want
 
 
 def test_one_stage_alone(root: Path) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from infra import run, workspace
+from infra import night, run, workspace
 from rporec.errors import InputError
 from tests.project import ROOT
 
@@ -26,6 +28,48 @@ def space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> workspace.Workspac
     return dataclasses.replace(planned, checkout=tmp_path, root=tmp_path, data=SECRET)
 
 
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, str]]:
+    """The environments of the processes that would have been started."""
+    found: list[dict[str, str]] = []
+
+    class Silent:
+        def __init__(self, command: list[str], *, env: dict[str, str], **_: Any) -> None:
+            found.append(env)
+            self.returncode = 0
+
+        def wait(self) -> None: ...
+
+        def terminate(self) -> None: ...
+
+    monkeypatch.setattr(subprocess, "Popen", Silent)
+    monkeypatch.setattr(subprocess, "run", Silent)
+    return found
+
+
+def test_gate_promotion_and_registry_are_not_told_where_data_lies(
+    space: workspace.Workspace, started: list[dict[str, str]]
+) -> None:
+    run.act(space, "gate")
+    run.act(space, "promote", "--must")
+    with run._registry_in_background(space):
+        pass
+    assert len(started) == 3
+    assert "hush" not in str(started)
+
+
+def test_ingest_alone_is_told_where_a_nights_data_lies(
+    space: workspace.Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(night, "prepared", lambda _: space)
+    monkeypatch.setattr(night.repro, "reproduce", lambda *given: calls.append(given))
+    night.stage("2026-01-05", "ingest")
+    ((_, env, name, data),) = calls
+    assert (name, data) == ("ingest", SECRET)
+    assert "hush" not in str(env)
+
+
 def test_serve_serves_the_champion_whatever_the_shell_names(
     space: workspace.Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -40,7 +84,8 @@ def test_serve_serves_the_champion_whatever_the_shell_names(
     run.serve(space)
     assert "RPOREC_PACKAGE is left out" in caplog.text
     for env in served:
-        assert not {"RPOREC_PACKAGE", workspace.MARK} & set(env)
+        assert not {"RPOREC_PACKAGE", workspace.MARK, workspace.RUN} & set(env)
+        assert "hush" not in str(env)
 
 
 def test_the_first_error_stands_when_records_cannot_be_kept(

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
 import os
+import secrets
 import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import psutil
@@ -41,9 +44,13 @@ def checkout(tmp_path: Path) -> Path:
 
 def _prepared(checkout: Path, settings: str = "") -> workspace.Workspace:
     space = workspace.plan("tiny", "", settings, checkout)
-    with workspace.locked(space):
+    with _locked(space):
         workspace.prepare(space)
     return space
+
+
+def _locked(space: workspace.Workspace) -> AbstractContextManager[None]:
+    return workspace.locked(space.checkout, space.root)
 
 
 def test_profile_runs_beside_the_checkout_which_stays_clean(checkout: Path) -> None:
@@ -129,33 +136,76 @@ def test_bad_input_touches_nothing(checkout: Path) -> None:
 
 def test_two_runs_in_one_workspace_exclude_each_other(checkout: Path) -> None:
     space = workspace.plan("tiny", "", "", checkout)
-    with workspace.locked(space):
+    with _locked(space):
         code = (
             "import sys; from pathlib import Path; from infra import workspace\n"
-            f"space = workspace.plan('tiny', '', '', Path({str(checkout)!r}))\n"
-            "with workspace.locked(space): pass\n"
+            f"with workspace.locked(Path({str(checkout)!r}), Path({str(space.root)!r})): pass\n"
         )
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode != 0
-    assert f"another run holds the workspace (process {os.getpid()})" in done.stderr
-    with workspace.locked(space):
+    assert f"another run (process {os.getpid()}) works in this folder" in done.stderr
+    with _locked(space):
         pass
 
 
-def test_orphans_of_a_dead_run_are_ended_and_no_others(checkout: Path) -> None:
+SLEEP = "import time; time.sleep(60)"
+
+
+def _sleeper(stack: ExitStack, token: str, root: Path, code: str = SLEEP) -> subprocess.Popen[bytes]:
+    """A process that is known to have its environment by now."""
+    env = {**os.environ, workspace.RUN: token, workspace.MARK: str(root)}
+    process = stack.enter_context(subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=env))
+    stack.callback(process.kill)
+    while "python" not in psutil.Process(process.pid).name():
+        time.sleep(0.01)
+    return process
+
+
+def _lock_of(checkout: Path, *words: str) -> Path:
+    lock = checkout / "runs" / ".tiny.lock"
+    lock.parent.mkdir(exist_ok=True)
+    lock.write_text(" ".join(words))
+    return lock
+
+
+def test_orphans_of_the_dead_run_that_the_lock_names_are_ended_and_no_others(checkout: Path) -> None:
+    root = checkout / "runs" / "tiny"
+    dead, older = secrets.token_hex(8), secrets.token_hex(8)
+    lock = _lock_of(checkout, "1", dead, older)
+    with ExitStack() as stack:
+        orphans = [_sleeper(stack, token, root) for token in (dead, older)]
+        others = [_sleeper(stack, token, root) for token in ("other", "", workspace.TOKEN)]
+        with workspace.locked(checkout, root):
+            assert not [process for process in orphans if psutil.pid_exists(process.pid)]
+            assert [process.poll() for process in others] == [None, None, None]
+            assert lock.read_text() == f"{os.getpid()} {workspace.TOKEN}"
+        for process in others:
+            process.kill()
+
+
+def test_who_waits_for_this_process_is_spared(checkout: Path) -> None:
+    """A shell may have the variables of a dead run set."""
+    root = checkout / "runs" / "tiny"
+    dead = secrets.token_hex(8)
+    _lock_of(checkout, "1", dead)
+    place = f"Path({str(checkout)!r}), Path({str(root)!r})"
+    inner = f"from pathlib import Path; from infra import workspace\nwith workspace.locked({place}): pass"
+    shell = f"import subprocess, sys; sys.exit(subprocess.run([sys.executable, '-c', {inner!r}]).returncode)"
+    with ExitStack() as stack:
+        assert _sleeper(stack, dead, root, shell).wait(60) == 0
+
+
+def test_a_run_marks_its_processes_and_keeps_the_place_of_data_to_itself(checkout: Path) -> None:
     space = workspace.plan("tiny", "", "", checkout)
-    command = [sys.executable, "-c", "import time; time.sleep(60)"]
-    orphan = subprocess.Popen(command, env={**os.environ, workspace.MARK: str(space.root)})
-    other = subprocess.Popen(command, env={**os.environ, workspace.MARK: str(space.root) + "2"})
-    try:
-        while "python" not in psutil.Process(orphan.pid).name():
-            time.sleep(0.01)
-        with workspace.locked(space):
-            assert not psutil.pid_exists(orphan.pid)
-            assert other.poll() is None
-    finally:
-        orphan.kill()
-        other.kill()
+    found = workspace.environment(dataclasses.replace(space, data="postgresql://reader:hush@db/shop"))
+    assert found[workspace.RUN] == workspace.TOKEN
+    assert (found["RPOREC_DATA"], found["DATA"]) == ("", "")
+
+
+def test_an_empty_home_is_an_unset_one(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for given in ("", str(checkout / "elsewhere")):
+        monkeypatch.setenv("RPOREC_HOME", given)
+        assert workspace.plan("tiny", "", "", checkout).home == (Path(given) if given else checkout / "var")
 
 
 def test_dvc_reads_the_shared_cache_and_a_users_own_settings_stay(checkout: Path) -> None:
@@ -176,7 +226,7 @@ def test_relative_data_counts_from_the_callers_folder(checkout: Path) -> None:
     assert str(checkout / "sub" / "here") in caught.value.message()
 
 
-def test_a_database_reaches_the_stages_and_no_file(checkout: Path) -> None:
+def test_a_database_is_handed_on_and_reaches_no_file(checkout: Path) -> None:
     """A relative SQLite file counts from the caller's folder too, and is not copied into the workspace."""
     with sqlite3.connect(checkout / "shop.db") as shop:
         shop.execute("create table seen (user_id text, item_id text, timestamp integer)")
@@ -184,9 +234,9 @@ def test_a_database_reaches_the_stages_and_no_file(checkout: Path) -> None:
         shop.execute("create table items (item_id text, title text)")
     settings = 'ingest.sql.interactions="select * from seen" ingest.sql.items="select * from items"'
     space = workspace.plan("tiny", "sqlite:///shop.db?timeout=77", settings, checkout)
-    with workspace.locked(space):
+    with _locked(space):
         workspace.prepare(space)
-    assert workspace.environment(space)["RPOREC_DATA"] == f"sqlite:///{checkout / 'shop.db'}?timeout=77"
+    assert space.data == f"sqlite:///{checkout / 'shop.db'}?timeout=77"
     assert space.params.ingest.source == "sql"
     assert space.source["tables"]["interactions"]["rows"] == 1
     assert not (space.root / "shop.db").exists()
