@@ -14,6 +14,7 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from infra import last_night, overlay, repro, run, workspace, worktree
 from infra.workspace import Workspace
@@ -26,6 +27,7 @@ from steps.stage import guarded, home_folder
 
 log = logging.getLogger("rporec")
 _COMMITTED = ("dvc.lock", "params.yaml", "source.lock.json", last_night.NAME)
+_OWN_KEYS = {"run": ("profile", "threads", "dvc_remote"), "nights": ("git_remote",)}
 _IDENTITY = ("-c", "user.name=rporec", "-c", "user.email=rporec@localhost")
 
 
@@ -59,27 +61,35 @@ def _dispatch(given: argparse.Namespace) -> None:
 def prepare(date: str) -> None:
     """Make the night's worktree: committed code, the profile of RPOREC_PROFILE, `ingest.as_of` set to the date.
 
-    A night that was finished keeps its own commit; an unfinished one starts again from what is committed now.
+    A night that was finished keeps its own commit whole; an unfinished one starts again from what is committed now.
     """
     checkout = worktree.find_checkout(Path.cwd())
     profile = os.environ.get("RPOREC_PROFILE", "") or "nightly"
-    where = place.resolve(os.environ.get("RPOREC_DATA", ""), checkout)
-    merged, params = overlay.merge(checkout, profile, f"ingest.as_of={date}", where)
-    source = identity.describe(params.ingest, where)
-    space = Workspace(checkout, _root(checkout, date), home_folder(checkout), where, params, merged, source)
-    with workspace.locked(space.checkout, space.root):
-        branch = f"nights/{date}"
-        if _is_finished(checkout, branch):
-            worktree.ensure_worktree(checkout, space.root, git(checkout, "rev-parse", branch).strip(), branch)
-            git(space.root, "reset", "--hard", "--quiet")
+    root, branch = _root(checkout, date), f"nights/{date}"
+    with workspace.locked(checkout, root):
+        finished = _finished(checkout, date)
+        commit = branch if finished == profile else "HEAD"
+        if finished not in (None, profile):
+            log.warning("night %s was finished with profile %s and is made anew with %s", date, finished, profile)
+        worktree.ensure_worktree(checkout, root, git(checkout, "rev-parse", commit).strip(), branch)
+        git(root, "reset", "--hard", "--quiet")
+        if finished == profile:
+            workspace.write_dvc_config(prepared(date))
         else:
-            worktree.ensure_worktree(checkout, space.root, git(checkout, "rev-parse", "HEAD").strip(), branch)
-            git(space.root, "reset", "--hard", "--quiet")
-            text = overlay.apply(space.root / "params.yaml", merged)
-            workspace.write_changed(space.root / "params.yaml", text)
-            last_night.pin(space.root, space.home, params)
-        workspace.settle(space)
-    log.info("night %s: %s with profile %s", date, space.root, profile)
+            _begin(checkout, root, profile, date)
+    log.info("night %s: %s with profile %s", date, root, profile)
+
+
+def _begin(checkout: Path, root: Path, profile: str, date: str) -> None:
+    """Write what a night that is not finished has of its own; parameters and profile are those of its commit."""
+    where = _place(checkout)
+    merged, params = overlay.merge(root, profile, f"ingest.as_of={date}", where)
+    source = identity.describe(params.ingest, where)
+    space = Workspace(checkout, root, home_folder(checkout), where, params, merged, source)
+    text = overlay.apply(root / "params.yaml", merged)
+    workspace.write_changed(root / "params.yaml", text)
+    last_night.pin(root, space.home, params)
+    workspace.settle(space)
 
 
 def stage(date: str, name: str) -> None:
@@ -101,10 +111,7 @@ def finish(date: str) -> dict[str, str]:
     """
     space = prepared(date)
     with workspace.locked(space.checkout, space.root):
-        # An old night's commit may be from before one of these files.
-        git(space.root, "add", "--force", *(name for name in _COMMITTED if (space.root / name).exists()))
-        if git(space.root, "status", "--porcelain", "--untracked-files=no"):
-            git(space.root, *_IDENTITY, "commit", "--quiet", "--message", f"night {date}")
+        _commit(space, date)
         repro.push(space.root)
         remote = space.params.nights.git_remote
         if remote is not None:
@@ -112,6 +119,14 @@ def finish(date: str) -> dict[str, str]:
     package_hash = manifest.read(space.root / summary.PACKAGE).package_hash
     commit = git(space.root, "rev-parse", "HEAD").strip()
     return {"workspace": str(space.root), "package_hash": package_hash, "commit": commit, "date": date}
+
+
+def _commit(space: Workspace, date: str) -> None:
+    # An old night's commit may be from before one of these files.
+    git(space.root, "add", "--force", *(name for name in _COMMITTED if (space.root / name).exists()))
+    changed = git(space.root, "status", "--porcelain", "--untracked-files=no")
+    if changed or _finished(space.checkout, date) is None:  # empty where all was committed before: it says finished
+        git(space.root, *_IDENTITY, "commit", "--quiet", "--allow-empty", "--message", _message(date))
 
 
 def act(date: str, name: str, package_hash: str) -> None:
@@ -137,24 +152,50 @@ def act(date: str, name: str, package_hash: str) -> None:
 def prepared(date: str) -> Workspace:
     """Return the workspace of a prepared night.
 
+    An old night has the parameters of its own day, which today's schema need not fit. So `params` are those of the
+    checkout's commit but for `_OWN_KEYS`, all that infra/ reads; the stages read the night's own file by its own code.
+
     Raises:
         InputError: the night was not prepared.
     """
     checkout = worktree.find_checkout(Path.cwd())
     root = _root(checkout, date)
-    if not (root / "params.yaml").is_file():
+    file = root / "params.yaml"
+    own = overlay.read(file) if file.is_file() else {}
+    if own.get("ingest", {}).get("as_of") != date:
         raise InputError("the night was not prepared", file=root, cure=f"python -m infra.night prepare --date {date}")
-    where = place.resolve(os.environ.get("RPOREC_DATA", ""), checkout)
-    return Workspace(checkout, root, home_folder(checkout), where, config.load(root / "params.yaml"), {}, {})
+    today = config.read_yaml(git(checkout, "show", "HEAD:params.yaml"))
+    kept: dict[str, Any] = {"ingest": {"as_of": date}}
+    for section, keys in _OWN_KEYS.items():
+        kept[section] = {key: own[section][key] for key in keys if key in own.get(section, {})}
+    params = config.parse(overlay.combine(today, kept), str(file))
+    return Workspace(checkout, root, home_folder(checkout), _place(checkout), params, {}, {})
+
+
+def _place(checkout: Path) -> str | None:
+    return place.resolve(os.environ.get("RPOREC_DATA", ""), checkout)
 
 
 def _root(checkout: Path, date: str) -> Path:
     return checkout / "runs" / "nights" / date
 
 
-def _is_finished(checkout: Path, branch: str) -> bool:
-    exists = git(checkout, "branch", "--list", branch).strip()
-    return bool(exists) and "dvc.lock" in git(checkout, "ls-tree", "--name-only", branch).splitlines()
+def _message(date: str) -> str:
+    return f"night {date}"
+
+
+def _finished(checkout: Path, date: str) -> str | None:
+    """Return the profile that the night was finished with: its branch's tip is then a commit made by `finish`.
+
+    A lock file there says nothing: users commit theirs too.
+    """
+    branch = f"nights/{date}"
+    if not git(checkout, "branch", "--list", branch).strip():
+        return None
+    if git(checkout, "log", "-1", "--format=%s", branch).strip() != _message(date):
+        return None
+    params = config.read_yaml(git(checkout, "show", f"{branch}:params.yaml"))
+    return str(params["run"]["profile"]) if params["ingest"]["as_of"] == date else None
 
 
 def _date(text: str) -> str:

@@ -33,7 +33,7 @@ def merge(checkout: Path, profile: str, settings: str, place: str | None) -> tup
     """
     base_file = checkout / "params.yaml"
     config.load(base_file)
-    base = _read(base_file)
+    base = read(base_file)
     chosen = _profile(checkout, profile)
     given = parse_settings(settings)
     implied = _implied(place, combine(base, chosen)["ingest"]["source"])
@@ -138,10 +138,15 @@ def _profile(checkout: Path, name: str) -> dict[str, Any]:
             rule=f"one of {', '.join(names)}",
             cure="choose one of them, or add profiles/<name>.yaml with the differences",
         )
-    return {} if name == "demo" else _read(checkout / "profiles" / f"{name}.yaml")
+    return {} if name == "demo" else read(checkout / "profiles" / f"{name}.yaml")
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read(path: Path) -> dict[str, Any]:
+    """Return the sections of a YAML file, unchecked.
+
+    Raises:
+        InputError: it is not YAML, or no mapping.
+    """
     try:
         raw = config.read_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -30,10 +32,10 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def _commit_lock(root: Path) -> str:
+def _finish(root: Path) -> str:
+    """What `finish` leaves on the branch, without a package and a push; returns the commit."""
     (root / "dvc.lock").write_text("schema: '2.0'\n")
-    git(root, "add", "--force", "dvc.lock", "params.yaml", "last_night.json")
-    git(root, "commit", "--quiet", "--message", "night")
+    night._commit(night.prepared(root.name), root.name)
     return git(root, "rev-parse", "HEAD")
 
 
@@ -56,8 +58,16 @@ def test_the_default_profile_is_nightly(checkout: Path, monkeypatch: pytest.Monk
 def test_a_night_runs_what_is_committed(checkout: Path) -> None:
     params = checkout / "params.yaml"
     params.write_text(params.read_text().replace("  seed: 7 ", "  seed: 8 "))
+    (checkout / "profiles" / "tiny.yaml").write_text("run: {profile: tiny, seed: 9}\n")
     night.prepare(DATE)
-    assert night.prepared(DATE).params.run.seed == 7
+    assert _seed(checkout) == 7
+    git(checkout, "commit", "--quiet", "--all", "--message", "newer")
+    night.prepare(DATE)
+    assert _seed(checkout) == 9
+
+
+def _seed(checkout: Path) -> int:
+    return config.load(checkout / "runs" / "nights" / DATE / "params.yaml").run.seed
 
 
 def test_a_finished_night_keeps_its_commit_an_unfinished_one_takes_the_newest(checkout: Path) -> None:
@@ -67,13 +77,105 @@ def test_a_finished_night_keeps_its_commit_an_unfinished_one_takes_the_newest(ch
     params.write_text(params.read_text().replace("  seed: 7 ", "  seed: 8 "))
     git(checkout, "commit", "--quiet", "--all", "--message", "newer")
     night.prepare(DATE)
-    assert night.prepared(DATE).params.run.seed == 8, "not finished: what is committed now"
-    tip = _commit_lock(root)
+    assert _seed(checkout) == 8, "not finished: what is committed now"
+    tip = _finish(root)
     params.write_text(params.read_text().replace("  seed: 8 ", "  seed: 9 "))
     git(checkout, "commit", "--quiet", "--all", "--message", "newest")
     night.prepare(DATE)
-    assert night.prepared(DATE).params.run.seed == 8, "finished: an old night gives the old bytes"
+    assert _seed(checkout) == 8, "finished: an old night gives the old bytes"
     assert git(root, "rev-parse", "HEAD") == tip
+
+
+def test_a_users_own_lock_file_makes_no_night_finished(checkout: Path) -> None:
+    (checkout / "dvc.lock").write_text("schema: '2.0'\n")
+    git(checkout, "add", "dvc.lock")
+    git(checkout, "commit", "--quiet", "--message", "keep an experiment")
+    for _ in range(2):  # Airflow tries a task again
+        night.prepare(DATE)
+        params = config.load(checkout / "runs" / "nights" / DATE / "params.yaml")
+        assert (params.run.profile, params.ingest.as_of) == ("tiny", DATE)
+
+
+def test_a_night_that_changes_nothing_is_finished_too(checkout: Path) -> None:
+    """All that it would commit may stand in the commit that it ran."""
+    night.prepare(DATE)
+    root = checkout / "runs" / "nights" / DATE
+    _finish(root)
+    git(checkout, "merge", "--quiet", "--squash", f"nights/{DATE}")
+    git(checkout, "commit", "--quiet", "--message", "take it over")
+    git(checkout, "worktree", "remove", "--force", str(root))
+    git(checkout, "branch", "--quiet", "-D", f"nights/{DATE}")
+    night.prepare(DATE)
+    assert git(root, "status", "--porcelain") == ""
+    tip = _finish(root)
+    assert tip == _finish(root), "once"
+    assert tip != git(checkout, "rev-parse", "main")
+    git(checkout, "commit", "--quiet", "--allow-empty", "--message", "newer")
+    night.prepare(DATE)
+    assert git(root, "rev-parse", "HEAD") == tip
+
+
+def test_another_profile_makes_a_finished_night_anew(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    night.prepare(DATE)
+    root = checkout / "runs" / "nights" / DATE
+    _finish(root)
+    monkeypatch.setenv("RPOREC_PROFILE", "nightly")
+    night.prepare(DATE)
+    assert config.load(root / "params.yaml").run.profile == "nightly"
+    assert git(root, "rev-parse", "HEAD") == git(checkout, "rev-parse", "main")
+    assert "was finished with profile tiny" in caplog.text
+
+
+def test_an_old_night_is_run_again_after_a_change_of_the_schema(checkout: Path) -> None:
+    """Its file lacks keys of today and has one that today's schema refuses; the branch is all that is left of it."""
+    night.prepare(DATE)
+    root = checkout / "runs" / "nights" / DATE
+    text = (root / "params.yaml").read_text()
+    old = re.sub(r"^  (valid_share|git_remote|patience): .*\n", "", text, flags=re.MULTILINE)
+    old = re.sub(r"^monitor:\n(  .*\n)+", "gone:\n  key: 1\n", old, flags=re.MULTILINE)
+    old = old.replace("  threads: 1 ", "  threads: 3 ")
+    assert "gone:" in old
+    (root / "params.yaml").write_text(old)
+    tip = _finish(root)
+    git(checkout, "worktree", "remove", "--force", str(root))
+    night.prepare(DATE)
+    assert git(root, "rev-parse", "HEAD") == tip
+    assert (root / "params.yaml").read_text() == old
+    space = night.prepared(DATE)
+    assert (space.params.run.profile, space.params.run.threads, space.params.ingest.as_of) == ("tiny", 3, DATE)
+    assert space.params.nights.git_remote is None, "as today"
+    assert _finish(root) == tip
+
+
+def test_a_finished_night_keeps_the_source_that_it_read(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop = checkout.parent / "shop"
+    shop.mkdir()
+    (shop / "interactions.csv").write_text("user_id,item_id,timestamp\nu,i,1700000000\n")
+    (shop / "items.csv").write_text("item_id,title\ni,thing\n")
+    monkeypatch.setenv("RPOREC_DATA", str(shop))
+    night.prepare(DATE)
+    lock = checkout / "runs" / "nights" / DATE / "source.lock.json"
+    before = lock.read_bytes()
+    assert b"interactions.csv" in before
+    _finish(lock.parent)
+    (shop / "items.csv").write_text("item_id,title\ni,other\n")
+    night.prepare(DATE)
+    assert lock.read_bytes() == before
+    night.prepare("2026-01-06")
+    assert (lock.parents[1] / "2026-01-06" / lock.name).read_bytes() != before
+    shutil.rmtree(shop)
+    night.prepare(DATE)
+    assert lock.read_bytes() == before, "an old night's data may be gone"
+
+
+def test_a_night_that_was_only_begun_is_not_prepared(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RPOREC_PROFILE", "none")
+    with pytest.raises(InputError, match="profile does not exist"):
+        night.prepare(DATE)
+    with pytest.raises(InputError, match="was not prepared"):
+        night.prepared(DATE)
 
 
 def _kept(checkout: Path, as_of: str, rows: int) -> None:
@@ -91,7 +193,7 @@ def test_last_nights_profile_is_pinned_and_a_finished_night_keeps_its_own(checko
     _kept(checkout, "2026-01-06", rows=6)
     night.prepare(DATE)
     assert json.loads(pinned.read_text())["as_of"] == "2026-01-04", "not finished: what is known now"
-    _commit_lock(pinned.parent)
+    _finish(pinned.parent)
     before = pinned.read_bytes()
     _kept(checkout, "2026-01-04", rows=5)
     night.prepare(DATE)
