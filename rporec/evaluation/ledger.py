@@ -7,17 +7,17 @@ of the time. Judging the same bytes on the same rows again is the same look. App
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import math
-import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 
-from rporec.errors import InputError
+from rporec.journal import Journal
+
+_CURE = "restore the file from a backup; do not delete it: forgotten looks make lucky models pass"
 
 
 @dataclass(frozen=True)
@@ -50,38 +50,17 @@ def spend(path: Path, rows: str, package: str, alpha: float) -> Look:
     Raises:
         InputError: a line of the ledger cannot be read.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+", encoding="utf-8") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)  # two judgements at once must not share a number
-        stream.seek(0)
-        text = stream.read()
-        looks = [look for look in _parse(text, path) if look.rows_hash == rows]
-        for look in looks:
+    taken: list[Look] = []
+
+    def look_again_or_anew(looks: list[Look]) -> Look | None:
+        same_rows = [look for look in looks if look.rows_hash == rows]
+        for look in same_rows:
             if look.package_hash == package:
-                return Look(rows, package, look.number, look_alpha(alpha, look.number))
-        number = 1 + max((look.number for look in looks), default=0)
-        look = Look(rows, package, number, look_alpha(alpha, number))
-        stream.truncate(len(_whole(text).encode()))
-        stream.write(json.dumps(asdict(look), sort_keys=True) + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
-    return look
+                taken.append(replace(look, alpha=look_alpha(alpha, look.number)))
+                return None
+        number = 1 + max((look.number for look in same_rows), default=0)
+        taken.append(Look(rows, package, number, look_alpha(alpha, number)))
+        return taken[0]
 
-
-def _whole(text: str) -> str:
-    """Return the text up to its last end of line: a kill within an append leaves a torn line, which saw no result."""
-    return text[: text.rfind("\n") + 1]
-
-
-def _parse(text: str, path: Path) -> list[Look]:
-    looks = []
-    for number, line in enumerate(_whole(text).splitlines(), start=1):
-        try:
-            looks.append(Look(**json.loads(line)))
-        except (ValueError, TypeError) as error:
-            raise InputError(
-                f"line {number} of the ledger of looks cannot be read",
-                file=path, value=line, rule="one JSON object a line, as written by the gate",
-                cure="restore the file from a backup; do not delete it: forgotten looks make lucky models pass",
-            ) from error  # fmt: skip
-    return looks
+    Journal(path, Look, "the ledger of looks", _CURE).extend(look_again_or_anew)
+    return taken[0]
