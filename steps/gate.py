@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rporec import config
-from rporec.evaluation import frames, gates, judge, ledger, service, slices
+from rporec.evaluation import frames, gates, judge, ledger, service, slices, terms
 from rporec.evaluation.candidate import Candidate
 from rporec.evaluation.report import ReportData, render
 from rporec.files import read_json, write_json, write_text
@@ -50,7 +50,7 @@ def gate(root: Path) -> dict[str, Any]:
     )
     against = None if version is None else {"version": version.number, "package_hash": version.package_hash}
     data = {key: candidate.lineage[key] for key in ("data_hash", "as_of")}
-    subject = judge.Subject(candidate.package_hash, data, look, against)
+    subject = judge.Subject(candidate.package_hash, data, look, against, terms.limits_digest(limits))
     stated = judge.as_json(judge.judge(case, limits), subject)
     write(root, params, stated, time.monotonic() - started)
     return stated

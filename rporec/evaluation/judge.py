@@ -44,12 +44,14 @@ class Subject:
         data: `data_hash` and `as_of` of the package's lineage.
         look: the look that the judgement spent.
         champion: `version` and `package_hash` of the champion, None when there was none.
+        limits: digest of the limits (`terms.limits_digest`).
     """
 
     package_hash: str
     data: Mapping[str, str]
     look: Look
     champion: Mapping[str, Any] | None
+    limits: str
 
 
 def judge(case: Case, params: GateParams) -> Verdict:
@@ -71,13 +73,14 @@ def judge(case: Case, params: GateParams) -> Verdict:
 
 
 def as_json(verdict: Verdict, subject: Subject) -> dict[str, Any]:
-    """Return gates.json: the verdict bound to the package's bytes."""
+    """Return gates.json: the verdict bound to the package's bytes, the champion's and the limits."""
     return {
         "verdict": verdict.verdict,
         "package_hash": subject.package_hash,
         "data": dict(subject.data),
         "rows_hash": subject.look.rows_hash,
         "look": {"number": subject.look.number, "alpha": subject.look.alpha},
+        "limits": subject.limits,
         "champion": None if subject.champion is None else dict(subject.champion),
         "gates": [{**_figures(gate), "checks": [_figures(check) for check in gate.checks]} for gate in verdict.gates],
     }

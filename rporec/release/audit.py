@@ -6,14 +6,17 @@ JSON lines under RPOREC_HOME. Rows are never rewritten; the registry stays the s
 from __future__ import annotations
 
 import fcntl
-import json
-import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from rporec.errors import InputError
+from rporec.journal import Journal
+
+_POLL_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,7 @@ class Row:
 
 def append(path: Path, row: Row) -> None:
     """Add a row and sync it to disk."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps(asdict(row), sort_keys=True) + "\n")
-        stream.flush()
-        os.fsync(stream.fileno())
+    _journal(path).extend(lambda _: row)
 
 
 def rows(path: Path, model: str) -> list[Row]:
@@ -55,37 +54,41 @@ def rows(path: Path, model: str) -> list[Row]:
     Raises:
         InputError: a whole line cannot be read.
     """
-    if not path.exists():
-        return []
-    text = path.read_text(encoding="utf-8")
-    found = []
-    for number, line in enumerate(text[: text.rfind("\n") + 1].splitlines(), start=1):
-        try:
-            found.append(Row(**json.loads(line)))
-        except (ValueError, TypeError) as error:
-            raise InputError(
-                f"line {number} of the audit cannot be read",
-                file=path, value=line, rule="one JSON object a line", cure="restore the file from a backup",
-            ) from error  # fmt: skip
-    return [row for row in found if row.model == model]
+    return [row for row in _journal(path).rows() if row.model == model]
+
+
+def _journal(path: Path) -> Journal[Row]:
+    return Journal(path, Row, "the audit", "restore the file from a backup")
 
 
 @contextmanager
-def single_writer(path: Path) -> Iterator[None]:
+def single_writer(path: Path, wait_seconds: float) -> Iterator[None]:
     """Hold the registry's lock on this machine, so that two promotions never run at once.
 
+    Args:
+        path: the file beside which the lock lies.
+        wait_seconds: how long another promotion is waited for.
+
     Raises:
-        InputError: another one holds it.
+        InputError: another one held it all that time.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + wait_seconds
     with path.with_suffix(".lock").open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                "another promotion is running",
-                file=lock.name,
-                rule="one at a time",
-                cure="run it again when that one is done",
-            ) from error
+        while not _locked(lock):
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise InputError(
+                    f"another promotion is running, and was for {wait_seconds:.0f} s",
+                    file=lock.name, rule="one at a time", cure="run it again when that one is done",
+                )  # fmt: skip
+            time.sleep(min(_POLL_SECONDS, left))
         yield
+
+
+def _locked(lock: IO[str]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

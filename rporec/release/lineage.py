@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -36,7 +37,8 @@ def run_record(root: Path, params: Params, judged: BoundVerdict, git_commit: str
     stages = list(yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
     sections = params.model_dump(mode="json", by_alias=True)
     metrics, files = collect(root, stages, sections)
-    identity = f"{judged.package_hash} {judged.digest} {git_commit}"
+    # The params too: MLflow refuses to change one that a run holds, so other params need a run of their own.
+    identity = f"{judged.package_hash} {judged.digest} {git_commit} {json.dumps(sections, sort_keys=True)}"
     return RunRecord(
         experiment=lookup.model_name(params.run.profile),
         key=hashlib.sha256(identity.encode()).hexdigest(),

@@ -33,7 +33,7 @@ class RunRecord:
 
     Args:
         experiment: rporec-<profile>.
-        key: what makes two runs the same one (package, verdict, commit).
+        key: what makes two runs the same one (package, verdict, commit, params).
         tags: text tags of the run.
         params: all parameters, as nested sections.
         metrics: numbers by name; names may hold dots, `@` becomes `_at_`.

@@ -92,7 +92,7 @@ def client(place: Place) -> Any:  # noqa: ANN401 - MLflow ships no types
 
 def prepare(place: Place) -> None:
     """Create and migrate the registry's database ahead of its use (seconds; safe beside other work)."""
-    with audit.single_writer(place.home / "prepare"):
+    with audit.single_writer(place.home / "prepare", wait_seconds=0.0):
         client(place).search_experiments(max_results=1)
 
 
@@ -158,11 +158,12 @@ def check(place: Place, model: str, package: Path, verdict: BoundVerdict, as_of:
             cure="read reports/report.html for the reasons, improve the model, and run again",
         )  # fmt: skip
     now = champion(place, model)
-    if (now.number if now else None) != verdict.champion:
+    if (now and (now.number, now.package_hash)) != (verdict.champion and (verdict.champion, verdict.champion_hash)):
         raise InputError(
             "the champion changed since the gate",
-            field="champion", value=now.number if now else None,
-            rule=f"the verdict compared with version {verdict.champion}", cure="judge the package again (make gate)",
+            field="champion", value=now and f"version {now.number}, package {now.package_hash[:12]}",
+            rule=f"the verdict compared with version {verdict.champion}, package {verdict.champion_hash[:12] or None}",
+            cure="judge the package again (make gate)",
         )  # fmt: skip
     if now is not None and now.as_of and as_of and as_of < now.as_of:
         raise InputError(
@@ -181,43 +182,61 @@ def registered(place: Place, model: str, package_hash: str) -> Version | None:
     return version if version.number in served or (now is not None and now.number == version.number) else None
 
 
-def promote(place: Place, model: str, request: Request) -> Promotion:
+def mend(place: Place, model: str, who: str, wait_seconds: float) -> None:
+    """Add the audit row that a kill between alias and audit left out, else a package rolled back since counts as new.
+
+    Raises:
+        InputError: another promotion runs for longer than `wait_seconds`.
+    """
+    with audit.single_writer(place.audit, wait_seconds):
+        _mend_audit(place, model, who)
+
+
+def promote(place: Place, model: str, request: Request, wait_seconds: float) -> Promotion:
     """Make a package the champion: a version, the alias `champion` (the old one becomes `previous`), an audit row.
 
     A package that has been champion already is returned as it stands.
 
     Raises:
-        InputError: the package may not be promoted (see `check`), or another promotion is running.
+        InputError: the package may not be promoted (see `check`), or another promotion runs for longer than
+            `wait_seconds`.
     """
-    with audit.single_writer(place.audit):
+    with audit.single_writer(place.audit, wait_seconds):
         package_hash = manifest.verify(request.package).package_hash
-        _mend_audit(place, model, request)
+        _mend_audit(place, model, request.who)
         known = registered(place, model, package_hash)
         if known is not None:
             return Promotion(known, moved=False, replaced=None)
         check(place, model, request.package, request.verdict, request.tags.get("as_of", ""))
-        version = lookup.by_package(place.uri, model, package_hash) or _register(place, model, request, package_hash)
+        version = _register(place, model, request, package_hash)
         old = champion(place, model)
         _move(place, old, version)
         replaced = old.number if old else None
-        _note(place, version, replaced, request, f"the gates passed package {package_hash[:12]}")
+        reason = f"the gates passed package {package_hash[:12]}"
+        _note(place, version, replaced, request.who, request.verdict.digest, reason)
         return Promotion(version, moved=True, replaced=replaced)
 
 
 def _register(place: Place, model: str, request: Request, package_hash: str) -> Version:
+    """Return the version that holds the package, made now or by a promotion that was killed."""
     from mlflow.exceptions import MlflowException
 
     mlflow_client = client(place)
+    made = lookup.by_package(place.uri, model, package_hash)
+    if made is not None:  # what allows it is the verdict of today, not that of its making
+        mlflow_client.set_model_version_tag(model, str(made.number), "verdict_hash", request.verdict.digest)
+        return made
     try:
         mlflow_client.create_registered_model(model)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     tags = {**request.tags, "package_hash": package_hash, "verdict": request.verdict.word}
-    made = mlflow_client.create_model_version(
-        model, request.source, run_id=request.run_id, tags={**tags, "verdict_hash": request.verdict.digest}
+    return lookup.from_mlflow(
+        mlflow_client.create_model_version(
+            model, request.source, run_id=request.run_id, tags={**tags, "verdict_hash": request.verdict.digest}
+        )
     )
-    return lookup.from_mlflow(made)
 
 
 def _move(place: Place, old: Version | None, new: Version) -> None:
@@ -227,17 +246,17 @@ def _move(place: Place, old: Version | None, new: Version) -> None:
     mlflow_client.set_registered_model_alias(new.model, CHAMPION, str(new.number))
 
 
-def _note(place: Place, new: Version, replaced: int | None, request: Request, reason: str) -> None:
+def _note(place: Place, new: Version, replaced: int | None, who: str, digest: str, reason: str) -> None:
     when = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-    digest = new.tags.get("verdict_hash", "")
-    audit.append(place.audit, audit.Row(when, request.who, new.model, CHAMPION, replaced, new.number, digest, reason))
+    audit.append(place.audit, audit.Row(when, who, new.model, CHAMPION, replaced, new.number, digest, reason))
 
 
-def _mend_audit(place: Place, model: str, request: Request) -> None:
+def _mend_audit(place: Place, model: str, who: str) -> None:
     """Add the row that a crash between alias and audit left out."""
     now = champion(place, model)
     moves = [row for row in audit.rows(place.audit, model) if row.alias == CHAMPION]
     last = moves[-1].to_version if moves else None
     if now is not None and now.number != last:
         log.warning("the audit lacked the move to version %d of %s; added", now.number, model)
-        _note(place, now, last, request, "reconciled: the alias had moved without an audit row")
+        digest = now.tags.get("verdict_hash", "")
+        _note(place, now, last, who, digest, "reconciled: the alias had moved without an audit row")

@@ -36,10 +36,13 @@ def settle(root: Path, place: Place, params: Params, git_commit: str, who: str) 
     becomes a version.
 
     Raises:
-        InputError: no verdict, a verdict for other bytes, a changed package, a changed champion, older data.
+        InputError: no verdict, a verdict for other bytes or limits, a changed package, a changed champion, older data,
+            or another promotion that does not end.
     """
     model, package = lookup.model_name(params.run.profile), root / summary.PACKAGE
     package_hash = manifest.verify(package).package_hash
+    wait_seconds = params.promote.outage_seconds
+    registry.mend(place, model, who, wait_seconds)
     known = registry.registered(place, model, package_hash)
     if known is not None:
         digest = known.tags.get("verdict_hash", "")
@@ -48,13 +51,15 @@ def settle(root: Path, place: Place, params: Params, git_commit: str, who: str) 
     judged = verdict.read(root / summary.GATES)
     origin = lineage.origin(root, git_commit)
     registry.check_binding(package, judged)
+    verdict.check_limits(judged, params.gate)
     if judged.passed:
         registry.check(place, model, package, judged, origin["as_of"])
     sent = record.send(place, lineage.run_record(root, params, judged, git_commit))
     if not judged.passed:
         told = _refused(place, model, judged)
         return Settled(package_hash, judged.word, None, sent.run_id, judged.digest, told)
-    done = registry.promote(place, model, Request(package, judged, sent.run_id, sent.package_source, origin, who))
+    request = Request(package, judged, sent.run_id, sent.package_source, origin, who)
+    done = registry.promote(place, model, request, wait_seconds)
     told = _promoted(model, done)
     return Settled(package_hash, judged.word, done.version.number, sent.run_id, judged.digest, told)
 

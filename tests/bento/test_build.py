@@ -34,7 +34,8 @@ def test_without_a_champion_there_is_no_bento(root: Path) -> None:
 def test_the_bento_holds_the_champion_and_no_path_of_this_machine(root: Path, place: Place, package: Path) -> None:
     package_hash = manifest.read(package).package_hash
     judged = verdict.read(world.write_verdict(place.home / "gates.json", package_hash))
-    registry.promote(place, "rporec-demo", Request(package, judged, "", package.as_uri(), {"as_of": ""}, "someone"))
+    request = Request(package, judged, "", package.as_uri(), {"as_of": ""}, "someone")
+    registry.promote(place, "rporec-demo", request, wait_seconds=0.0)
     tag = build.build(root)
     assert tag == f"rporec:demo-v1-{package_hash[:12]}"
     bento = place.home / "bentoml/bentos/rporec" / tag.partition(":")[2]

@@ -17,9 +17,10 @@ from tests.release import world
 def _promote(place: Place, package: Path) -> str:
     package_hash = manifest.read(package).package_hash
     now = registry.champion(place, "rporec-demo")
-    gates = world.write_verdict(place.home / "gates.json", package_hash, champion=now.number if now else None)
+    against = {"champion": now.number, "champion_hash": now.package_hash} if now else {}
+    gates = world.write_verdict(place.home / "gates.json", package_hash, **against)
     request = Request(package, verdict.read(gates), "", package.as_uri(), {"as_of": ""}, "someone")
-    registry.promote(place, "rporec-demo", request)
+    registry.promote(place, "rporec-demo", request, wait_seconds=0.0)
     return package_hash
 
 

@@ -24,12 +24,13 @@ def _artifact(place: Place, package: Path) -> str:
 
 def _promote(place: Place, package: Path, *, as_of: str = "2026-01-01", **verdict_of: object) -> Promotion:
     now = registry.champion(place, MODEL)
-    settings = {"champion": now.number if now else None, **verdict_of}
+    against = {"champion": now.number, "champion_hash": now.package_hash} if now else {}
+    settings = {**against, **verdict_of}
     package_hash = str(settings.pop("package_hash", manifest.read(package).package_hash))
     path = world.write_verdict(place.home / "gates.json", package_hash, **settings)
     tags = {"git_commit": "c", "dvc_lock_hash": "l", "data_hash": "d", "as_of": as_of}
     request = Request(package, verdict.read(path), "", _artifact(place, package), tags, "someone")
-    return registry.promote(place, MODEL, request)
+    return registry.promote(place, MODEL, request, wait_seconds=0.0)
 
 
 @pytest.fixture
@@ -78,25 +79,13 @@ def test_the_same_package_is_not_registered_twice(place: Place, package: Path, s
     assert len(audit.rows(place.audit, MODEL)) == 2
 
 
-def test_no_verdict_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="there is no verdict"):
-        verdict.read(tmp_path / "gates.json")
-
-
-def test_a_verdict_that_contradicts_its_gates_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "gates.json"
-    gate = {"name": "floor", "status": "fail"}
-    world.write(path, {"verdict": "pass", "package_hash": "x", "champion": None, "gates": [gate]})
-    with pytest.raises(InputError, match="contradicts"):
-        verdict.read(path)
-
-
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
         ({"failed": "floor"}, "did not pass"),
         ({"package_hash": "0" * 64}, "for another package"),
         ({"champion": 7}, "champion changed"),
+        ({"champion": 1}, "champion changed"),
     ],
 )
 def test_a_verdict_that_does_not_fit_is_refused(
@@ -160,6 +149,37 @@ def test_a_kill_between_alias_and_audit_is_mended(place: Place, package: Path, m
     rows = audit.rows(place.audit, MODEL)
     assert [(row.from_version, row.to_version) for row in rows] == [(None, 1)]
     assert "reconciled" in rows[0].reason
+
+
+def test_a_champion_of_the_same_number_but_other_bytes_has_changed(place: Place, package: Path, second: Path) -> None:
+    """As in a registry that was made anew: its first version is another package than the one judged against."""
+    _promote(place, package)
+    with pytest.raises(InputError, match="champion changed"):
+        _promote(place, second, as_of="2026-01-02", champion=1, champion_hash="0" * 64)
+    assert lookup.by_number(place.uri, MODEL, 2) is None
+
+
+def test_the_verdict_of_today_is_noted_for_a_version_made_earlier(
+    place: Place, package: Path, second: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "_move", killed)
+        with pytest.raises(KeyboardInterrupt):
+            _promote(place, package)
+    stale = lookup.by_number(place.uri, MODEL, 1)
+    _promote(place, second)
+    done = _promote(place, package)
+    today = verdict.read(place.home / "gates.json").digest
+    assert stale is not None
+    assert (done.moved, done.version.number, done.replaced) == (True, 1, 2)
+    assert stale.tags["verdict_hash"] != today
+    assert [row.verdict_hash for row in audit.rows(place.audit, MODEL)][-1] == today
+    champion = registry.champion(place, MODEL)
+    assert champion is not None
+    assert champion.tags["verdict_hash"] == today
 
 
 def test_artefacts_changed_behind_the_registrys_back_are_not_served(place: Place, package: Path) -> None:

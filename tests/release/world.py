@@ -10,12 +10,13 @@ import numpy as np
 import polars as pl
 import torch
 
-from rporec import tables
+from rporec import config, tables
 from rporec.backbone.embedded import Shape, build_model, train_tokenizer
 from rporec.backbone.finetune import Example, Tuning, fine_tune
 from rporec.backbone.source import Writer
 from rporec.catalogue import Catalogue
 from rporec.encode import TextEncoder
+from rporec.evaluation import terms
 from rporec.reasoning.parse import render
 from rporec.reasoning.prompt import build_prompt, item_line
 from rporec.rechead.examples import Examples
@@ -53,6 +54,7 @@ def items() -> pl.DataFrame:
             "brand": [brand for brand, _ in names],
             "category": [thing for _, thing in names],
             "price": [float(10 + place) for place in range(N)],
+            "known_from": [None] * N,
         },
         schema=tables.ITEMS.columns,
     )
@@ -160,12 +162,19 @@ def write_package(folder: Path, root: Path, *, as_of: str = "2026-01-01", mark: 
     return build.build(parts, folder).package_hash
 
 
-def write_verdict(path: Path, package_hash: str, *, champion: int | None = None, failed: str = "") -> Path:
-    """Write a gates.json for a package."""
-    status = "fail" if failed else "pass"
-    gate = {"name": failed or "floor", "status": status, "reason": "as the test wants it"}
-    against = None if champion is None else {"version": champion, "package_hash": "x"}
-    write(path, {"verdict": status, "package_hash": package_hash, "champion": against, "gates": [gate]})
+def write_verdict(
+    path: Path, package_hash: str, *, champion: int | None = None, champion_hash: str = "x", failed: str = ""
+) -> Path:
+    """Write a gates.json for a package, judged by the limits of params.yaml; `failed` names a gate."""
+    word = "fail" if failed else "pass"
+    answers = [
+        {"name": name, "status": "fail" if name == failed else "pass", "reason": "as the test wants it"}
+        for name in terms.GATES
+    ]
+    against = None if champion is None else {"version": champion, "package_hash": champion_hash}
+    limits = terms.limits_digest(config.load(ROOT / "params.yaml").gate)
+    stated = {"verdict": word, "package_hash": package_hash, "champion": against, "limits": limits, "gates": answers}
+    write(path, stated)
     return path
 
 
