@@ -7,7 +7,6 @@ in RPOREC_HOME. Runs without `ingest.as_of` are no nights and take no part. Not 
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import logging
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from rporec import config
 from rporec.data import profiles
+from rporec.days import midnight
 from rporec.files import read_json, write_text
 
 NAME = "last_night.json"
@@ -35,7 +35,7 @@ def keep(root: Path, home: Path, params: config.Params) -> None:
     if as_of is None or not file.exists():
         return
     profile = _parsed(file, None)
-    if profile is not None and profile["end"] == _midnight(as_of):
+    if profile is not None and profile["end"] == midnight(as_of):
         _write(_folder(home, params) / f"{as_of}.json", {"as_of": as_of, "profile": profile})
 
 
@@ -72,10 +72,6 @@ def _parsed(path: Path, as_of: str | None) -> dict[str, Any] | None:
 
 def _folder(home: Path, params: config.Params) -> Path:
     return home / "profiles" / params.run.profile
-
-
-def _midnight(date: str) -> int:
-    return int(dt.datetime.fromisoformat(date).replace(tzinfo=dt.UTC).timestamp())
 
 
 def _write(path: Path, value: dict[str, Any]) -> None:

@@ -348,6 +348,6 @@ def parse(raw: object, file: str) -> Params:
         }
         raise InputError(
             "a parameter breaks its rule",
-            file=file, field=field, value=first["input"] if first["type"] != "missing" else None,
+            file=file, field=field, value=None if first["type"] == "missing" or isinstance(first["input"], dict) else first["input"],
             rule=first["msg"], cure=cures.get(first["type"], "correct the value (params.yaml gives its unit)"),
         ) from error  # fmt: skip

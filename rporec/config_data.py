@@ -13,12 +13,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Share = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0, le=1)]
 Name = Annotated[str, Field(min_length=1)]
+Date = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+Days = Annotated[int, Field(ge=1, le=36_500)]
 
 
 class Section(BaseModel):
-    """Base of all sections: frozen, strict, unknown keys refused."""
+    """Base of all sections: frozen, strict, unknown keys refused, numbers finite."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
 
 class ColumnNames(Section):
@@ -66,12 +68,11 @@ class IngestParams(Section):
     source: Literal["market", "folder", "amazon_reviews_2023", "movielens", "minionerec", "sql"] = Field(
         description="where rows come from; the place itself comes by DATA="
     )
-    as_of: str | None = Field(description="UTC date, exclusive: nothing after it is read; null = all there is")
-    window_days: Annotated[int, Field(ge=1)] | None = Field(
-        description="only the newest so many days of interactions; null = all"
-    )
+    as_of: Date | None = Field(description="UTC date, exclusive: nothing after it is read; null = all there is")
+    window_days: Days | None = Field(description="only the newest so many days of interactions; null = all")
     item_lag_days: int = Field(
         ge=0,
+        le=36_500,
         description="item rows are taken as they stood so many days before as_of (later items: as they first stood)",
     )
     duplicates: Literal["event", "day", "keep"] = Field(
@@ -91,7 +92,7 @@ class IngestParams(Section):
     @model_validator(mode="after")
     def _dated(self) -> Self:
         if self.as_of is not None:
-            dt.date.fromisoformat(self.as_of)  # raises ValueError on anything but YYYY-MM-DD
+            dt.date.fromisoformat(self.as_of)  # refuses what is no day of the calendar
         elif self.source == "market":
             raise ValueError("the market needs a date; set ingest.as_of")
         if self.rating_min >= self.rating_max:
@@ -108,7 +109,7 @@ class ValidateParams(Section):
     min_users: int = Field(ge=2, description="fewest plausible users")
     min_items: int = Field(ge=2, description="fewest plausible items")
     max_title_missing: Share = Field(description="largest share of items without a title")
-    drift_days: int = Field(ge=1, description="newest days that are compared with those of the last night")
+    drift_days: Days = Field(description="newest days that are compared with those of the last night")
     drift_psi: float = Field(gt=0, description="population-stability index above which drift is warned of")
     drift_volume: float = Field(gt=0, description="|ln(rows a day / rows a day before)| above which drift is warned of")
 
@@ -120,10 +121,10 @@ class SequenceParams(Section):
     split: Literal["days", "dates", "shares"] = Field(
         description="what cuts the time line; a given split is honoured instead"
     )
-    valid_days: int = Field(ge=1, description="split days: days of valid, before test")
-    test_days: int = Field(ge=1, description="split days: newest days, the test slice")
-    valid_from: str | None = Field(description="split dates: UTC date at which valid begins")
-    test_from: str | None = Field(description="split dates: UTC date at which test begins")
+    valid_days: Days = Field(description="split days: days of valid, before test")
+    test_days: Days = Field(description="split days: newest days, the test slice")
+    valid_from: Date | None = Field(description="split dates: UTC date at which valid begins")
+    test_from: Date | None = Field(description="split dates: UTC date at which test begins")
     valid_share: Rate = Field(lt=0.5, description="split shares: share of interactions in valid, before test")
     test_share: Rate = Field(lt=0.5, description="split shares: newest share of interactions, the test slice")
     core: int = Field(

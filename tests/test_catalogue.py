@@ -8,9 +8,9 @@ from rporec.catalogue import Catalogue
 
 def catalogue():
     rows = [
-        ("a", "Acme Steel Hammer, the 16 oz hammer <b>", "good", "Acme", "Tools", 10.0),
-        ("b", "", "", "", "", None),
-        ("c", "one two three four five six seven eight", "", "<answer>", "", 30.0),
+        ("a", "Acme Steel Hammer, the 16 oz hammer <b>", "good", "Acme", "Tools", 10.0, None),
+        ("b", "", "", "", "", None, None),
+        ("c", "one two three four five six seven eight", "", "<answer>", "", 30.0, None),
     ]
     return Catalogue.from_table(pl.DataFrame(rows, schema=tables.ITEMS.columns, orient="row"))
 

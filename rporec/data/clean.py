@@ -7,17 +7,15 @@ Plausibility of whole tables is judged in `rporec.data.contracts`.
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass
 
 import polars as pl
 
 from rporec.config import IngestParams
 from rporec.data import clean_interactions, clean_items, quarantine
-from rporec.data.sources.base import Bounds, Raw
+from rporec.data.quarantine import Judged
+from rporec.data.sources.base import Raw, bounds_of
 from rporec.errors import InputError
-
-_DAY = 86_400
 
 
 @dataclass(frozen=True)
@@ -39,15 +37,6 @@ class Clean:
     warnings: list[str]
 
 
-def bounds_of(params: IngestParams) -> Bounds:
-    """Return the bounds that the parameters alone fix; a window without `as_of` depends on the newest row."""
-    if params.as_of is None:
-        return Bounds()
-    moment = dt.datetime.combine(dt.date.fromisoformat(params.as_of), dt.time(tzinfo=dt.UTC))
-    end = int(moment.timestamp())
-    return Bounds(None if params.window_days is None else end - params.window_days * _DAY, end)
-
-
 def clean(raw: Raw, params: IngestParams, now: int) -> Clean:
     """Clean what a source yields.
 
@@ -59,18 +48,20 @@ def clean(raw: Raw, params: IngestParams, now: int) -> Clean:
     Raises:
         InputError: no rows, too many in quarantine, or fewer than two users with a history and a target.
     """
-    bounds = bounds_of(params) if raw.timed else Bounds()
+    bounds = bounds_of(params)
     items = clean_items.judge(raw.items, bounds.end, params.item_lag_days)
     rows = clean_interactions.judge(raw, clean_items.known(items), params, bounds, None if raw.simulated else now)
     if not rows.judged.height:
+        bounded = any(rows.outside.values())
         raise InputError(
-            "the source has no interactions" + (" within ingest.as_of and window_days" if rows.outside else ""),
-            field="ingest.as_of", value=params.as_of, rule="at least two users",
-            cure="give a source with rows, or a later ingest.as_of",
+            "the source has no interactions" + (" within ingest.as_of and ingest.window_days" if bounded else ""),
+            field="ingest.as_of" if bounded else "interactions", value=params.as_of if bounded else None,
+            rule="at least two users", cure="take a later ingest.as_of" if bounded else "give a source with rows",
         )  # fmt: skip
     bad = quarantine.table({"interactions": rows, "items": items})
     counts = {"interactions": quarantine.count(rows), "items": quarantine.count(items)}
     quarantine.refuse_bad_share(counts, bad, params.quarantine_max_share)
+    _require_items(items)
     kept = clean_interactions.ordered(rows.kept(), timed=raw.timed)
     _require_users(kept, timed=raw.timed, given=raw.given)
     texts, dropped = clean_items.texts(items.kept(), params.price_max)
@@ -79,12 +70,24 @@ def clean(raw: Raw, params: IngestParams, now: int) -> Clean:
         *clean_items.warnings(texts, dropped),
         *quarantine.notes(rows, items),
     ]
+    if params.as_of is not None and not raw.timed:
+        warnings.append("ingest.as_of bounds the item rows alone: the interactions carry no times")
     end = bounds.end if bounds.end is not None else clean_interactions.end_of(kept)
     return Clean(kept, texts, bad, {**counts, "prices_dropped": dict(dropped)}, end if raw.timed else None, warnings)
 
 
+def _require_items(items: Judged) -> None:
+    if items.kept().is_empty():
+        raise InputError(
+            "no item row can be used",
+            field="items", value=dict(items.bad()["reason"].value_counts().iter_rows()),
+            rule="at least one item with an id and a text, known before ingest.as_of", cure="mend the item table",
+        )  # fmt: skip
+
+
 def _require_users(kept: pl.DataFrame, *, timed: bool, given: bool) -> None:
-    if given or not timed:
+    alone = given or not timed
+    if alone:
         usable = kept["user_id"].n_unique()
     else:
         times = kept.lazy().group_by("user_id").agg(low=pl.col("timestamp").min(), high=pl.col("timestamp").max())
@@ -92,6 +95,7 @@ def _require_users(kept: pl.DataFrame, *, timed: bool, given: bool) -> None:
     if usable < 2:
         raise InputError(
             "too few usable users",
-            field="user_id", value=usable, rule="at least two users with two purchases at different times",
-            cure="give more interactions, or a later ingest.as_of",
+            field="user_id", value=usable,
+            rule="rows of at least two users" if alone else "at least two users with two purchases at different times",
+            cure="give more interactions" if alone else "give more interactions, or a later ingest.as_of",
         )  # fmt: skip

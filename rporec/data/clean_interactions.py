@@ -14,10 +14,8 @@ from rporec.data.clean_items import lookalikes
 from rporec.data.quarantine import Judged
 from rporec.data.sources.base import Bounds, Raw
 from rporec.data.sources.layout import SPLITS
+from rporec.days import DAY, EARLIEST, LATEST
 from rporec.tables import INTERACTIONS
-
-LATEST = 4_102_444_800  # 2100-01-01; a greater number is no time in seconds
-_DAY = 86_400
 
 
 def judge(raw: Raw, items: pl.DataFrame, params: IngestParams, bounds: Bounds, now: int | None) -> Judged:
@@ -27,22 +25,22 @@ def judge(raw: Raw, items: pl.DataFrame, params: IngestParams, bounds: Bounds, n
         raw: the source's rows.
         items: `item_id` and `good` of all items with a row.
         params: section `ingest`.
-        bounds: of the time line; rows outside are left out without a verdict.
+        bounds: of the time line; rows outside are left out without a verdict, rows without a possible time stay.
         now: s UTC, later rows have a wrong clock; None = no clock is known.
     """
     rows = _coded(raw.interactions.collect())
-    read = rows.height
-    rows, outside = _bounded(rows, bounds, params.window_days, now) if raw.timed else (rows, {})
-    if not rows.height:
-        return Judged(rows.with_columns(reason=pl.lit(None, dtype=pl.String)), outside)
-    assert read == rows.height + sum(outside.values())
-    rows = rows.sort("timestamp", "user_id", "item_id", "file", "row", nulls_last=True)
+    # Equal rows with different ratings stand in one order whatever their place on disk.
+    rows = rows.sort("timestamp", "user_id", "item_id", "rating", "file", "row", nulls_last=True)
     reason = _unreadable(rows, params, timed=raw.timed, given=raw.given, now=now)
-    reason = reason.when(_lookup(rows["item_id"], items, False)).then(pl.lit("item_in_quarantine"))
-    reason = reason.when(~_lookup(rows["item_id"], items, True)).then(pl.lit("unknown_item"))
+    reason = reason.when(_lookup(rows["item_id"], items, good=False)).then(pl.lit("item_in_quarantine"))
+    reason = reason.when(~_lookup(rows["item_id"], items, good=True)).then(pl.lit("unknown_item"))
     if raw.given:
         reason = reason.when(_strangers(rows, items)).then(pl.lit("unknown_history_item"))
     rows = rows.with_columns(reason=reason)
+    outside = dict(raw.unread)
+    if raw.timed:
+        rows, left_out = _bounded(rows, bounds, params.window_days)
+        outside = {why: outside.get(why, 0) + count for why, count in left_out.items()}
     if raw.timed and not raw.given:
         # A given split may hold equal rows by right (windows cut from a longer row of one item): it keeps them.
         rows = _mark_twins(rows, params.duplicates)
@@ -57,17 +55,16 @@ def _coded(rows: pl.DataFrame) -> pl.DataFrame:
     return rows
 
 
-def _bounded(
-    rows: pl.DataFrame, bounds: Bounds, window_days: int | None, now: int | None
-) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Leave out what lies outside the bounds; rows without a readable time stay, to be judged."""
+def _bounded(rows: pl.DataFrame, bounds: Bounds, window_days: int | None) -> tuple[pl.DataFrame, dict[str, int]]:
+    """Leave out what lies outside the bounds; a window without an end counts from the newest good row."""
     time = pl.col("timestamp")
     end, start = bounds.end, bounds.start
     if end is None and window_days is not None:
-        newest = rows.filter(time.is_between(0, LATEST if now is None else now))["timestamp"].max()
-        start = None if newest is None else (int(str(newest)) // _DAY + 1 - window_days) * _DAY
-    after = time >= end if end is not None else pl.lit(value=False)
-    before = (time < start) & (time >= 0) if start is not None else pl.lit(value=False)
+        newest = rows.filter(pl.col("reason").is_null())["timestamp"].max()
+        start = None if newest is None else (int(str(newest)) // DAY + 1 - window_days) * DAY
+    possible = time.is_between(EARLIEST, LATEST, closed="left")  # a time of another unit is no time outside the bounds
+    after = possible & (time >= end) if end is not None else pl.lit(value=False)
+    before = possible & (time < start) if start is not None else pl.lit(value=False)
     late, early = rows.select(after.sum().alias("after"), before.sum().alias("before")).row(0)
     if late or early:
         rows = rows.filter(~(after | before).fill_null(value=False))
@@ -92,7 +89,7 @@ def _unreadable(rows: pl.DataFrame, params: IngestParams, *, timed: bool, given:
         reason = (
             reason.when(time.is_null() & noted).then(pl.lit("timestamp_unreadable"))
             .when(time.is_null()).then(pl.lit("timestamp_missing"))
-            .when((time < 0) | (time >= LATEST)).then(pl.lit("timestamp_out_of_range"))
+            .when((time < EARLIEST) | (time >= LATEST)).then(pl.lit("timestamp_out_of_range"))
         )  # fmt: skip
         if now is not None:
             reason = reason.when(time > now).then(pl.lit("timestamp_in_future"))
@@ -124,7 +121,7 @@ def _by_code(ids: pl.Series, marked: np.ndarray) -> pl.Series:
     return pl.Series(marked[codes]) & ids.is_not_null()
 
 
-def _lookup(ids: pl.Series, items: pl.DataFrame, good: bool) -> pl.Series:
+def _lookup(ids: pl.Series, items: pl.DataFrame, *, good: bool) -> pl.Series:
     """Return which ids have a good item row (or, with `good` false, only bad ones)."""
     wanted = items.filter(pl.col("good") == good)["item_id"]
     return _by_code(ids, _names(ids).is_in(wanted.implode()).to_numpy())
@@ -146,7 +143,7 @@ def _mark_twins(rows: pl.DataFrame, rule: str) -> pl.DataFrame:
     key = ["user_id", "item_id", "timestamp"]
     good = rows.select(*key, "reason").with_row_index("at").filter(pl.col("reason").is_null())
     if rule == "day":
-        good = good.with_columns(pl.col("timestamp") // _DAY).sort(
+        good = good.with_columns(pl.col("timestamp") // DAY).sort(
             "user_id", "item_id", "timestamp", maintain_order=True
         )
     # Twins stand side by side: the rows are sorted by the key.
@@ -173,7 +170,7 @@ def ordered(kept: pl.DataFrame, *, timed: bool) -> pl.DataFrame:
 def end_of(kept: pl.DataFrame) -> int | None:
     """Return the midnight after the newest row, s UTC, or None without times."""
     newest = kept["timestamp"].max()
-    return None if newest is None else (int(str(newest)) // _DAY + 1) * _DAY
+    return None if newest is None else (int(str(newest)) // DAY + 1) * DAY
 
 
 def warnings(kept: pl.DataFrame) -> list[str]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import polars as pl
 
 from rporec.data.quarantine import Judged
+from rporec.days import DAY, EARLIEST, LATEST
 from rporec.tables import ITEMS
 
 _TEXTS = ("title", "description", "brand", "category")
-_DAY = 86_400
+_UNREAD = r"(^|; )known_from( \(.*?\))? '"  # a note of a time that could not be read
 
 
 def judge(items: pl.LazyFrame, as_of: int | None, lag_days: int) -> Judged:
@@ -23,18 +24,23 @@ def judge(items: pl.LazyFrame, as_of: int | None, lag_days: int) -> Judged:
         lag_days: days.
     """
     rows = items.collect()
-    read = rows.height
-    if as_of is not None:
-        rows = rows.filter(pl.col("known_from").is_null() | (pl.col("known_from") < as_of))
-    outside = {"after_as_of": read - rows.height}
+    since = pl.col("known_from")
     content = ["item_id", *_TEXTS, "price"]
     rows = rows.sort(*content, "known_from", "file", "row", nulls_last=True).with_columns(
         reason=pl.when(pl.col("fault").is_not_null()).then(pl.col("fault"))
         .when(_blank("item_id")).then(pl.lit("item_id_empty"))
+        .when(since.is_null() & pl.col("note").str.contains(_UNREAD)).then(pl.lit("known_from_unreadable"))
+        .when((since < EARLIEST) | (since >= LATEST)).then(pl.lit("known_from_out_of_range"))
         .when(pl.all_horizontal(_blank(name) for name in _TEXTS)).then(pl.lit("no_text"))
     )  # fmt: skip
+    read = rows.height
+    if as_of is not None:  # a time of another unit is no time after the bound
+        rows = rows.filter(
+            ~(since.is_between(EARLIEST, LATEST, closed="left") & (since >= as_of)).fill_null(value=False)
+        )
+    outside = {"after_as_of": read - rows.height}
     good, bad = rows.filter(pl.col("reason").is_null()), rows.filter(pl.col("reason").is_not_null())
-    holding = _holding(good, None if as_of is None else as_of - lag_days * _DAY)
+    holding = _holding(good, None if as_of is None else as_of - lag_days * DAY)
     outside["other_version"] = good.height - holding.height
     twin = pl.int_range(pl.len()).over("item_id") > 0
     holding = holding.with_columns(reason=pl.when(twin).then(pl.lit("duplicate_item")))

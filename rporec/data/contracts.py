@@ -19,6 +19,7 @@ import polars as pl
 from rporec.config import ValidateParams
 from rporec.data import docs, measures, rules
 from rporec.data.rules import Rule
+from rporec.days import DAY
 
 _LONGEST_EXAMPLE = 80  # characters of a value that is shown
 
@@ -98,7 +99,7 @@ def _suites(
     if end is not None:
         days = measures.day_measures(interactions)
         first = interactions["timestamp"].min()
-        span = (end - first) // measures.DAY + 1 if isinstance(first, int) else 0
+        span = (end - first) // DAY + 1 if isinstance(first, int) else 0
         suites["days"] = Suite(rules.day_rules(span), days)
     return suites
 
@@ -141,8 +142,8 @@ def _run(suites: dict[str, Suite], folder: Path) -> dict[str, list[Any]]:
 def _finding(result: Any, tables: Mapping[str, pl.DataFrame]) -> Finding:  # noqa: ANN401 - untyped library
     config, found = result.expectation_config, result.result
     table, about = config.meta["table"], config.meta["about"]
-    if result.exception_info.get("raised_exception"):
-        observed = str(result.exception_info.get("exception_message"))
+    if raised := _raised(result.exception_info):
+        observed = raised
     elif not config.meta["by_row"]:
         observed = str((found.get("partial_unexpected_list") or config.kwargs["value_set"])[0])
     elif "element_count" in found:
@@ -153,6 +154,14 @@ def _finding(result: Any, tables: Mapping[str, pl.DataFrame]) -> Finding:  # noq
         value = found.get("observed_value")
         observed = f"{value:.6g}" if isinstance(value, float) else str(value)
     return Finding(table, about, str(config.notes or ""), config.type, bool(result.success), observed)
+
+
+def _raised(info: Mapping[str, Any]) -> str:
+    """Return what an expectation stumbled over, "" when it did not; the library nests it under metrics."""
+    if info.get("raised_exception"):
+        return str(info.get("exception_message"))
+    inner = [_raised(value) for value in info.values() if isinstance(value, Mapping)]
+    return next((text for text in inner if text), "")
 
 
 def _example(table: pl.DataFrame, about: str, row: int) -> str:

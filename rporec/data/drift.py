@@ -15,13 +15,13 @@ import polars as pl
 from numpy.typing import NDArray
 
 from rporec.data.profiles import Feature, Profile
+from rporec.days import DAY
 
 _LEAST_SHARE = 1e-4  # an empty bin would make the index infinite
 _LEAST_ROWS = 0.5  # a window without rows would make the logarithm infinite
 _TAIL_RANKS = [0.01, 0.05, 0.1, 0.2, 0.5]  # share of items, most popular first
 _BINS = 10
 _UNTIMED_SHARE = 0.25  # of rows without times: the newest
-_DAY = 86_400  # s
 _SHOWN_DAYS = 7  # in one message
 _NORMAL_99 = 2.326  # 99 % of a normal distribution lie below
 _Floats = NDArray[np.float64]
@@ -76,7 +76,7 @@ def before(window: Window) -> Window | None:
     if not _has_past(window):
         return None
     if window.end is not None and window.days is not None:
-        return _between(window.older, window.end - window.days * _DAY, window.days)
+        return _between(window.older, window.end - window.days * DAY, window.days)
     count = window.rows.height
     return Window(window.older.tail(count), window.older.head(window.older.height - count), None, None)
 
@@ -87,7 +87,7 @@ def silence(window: Window) -> str:
     if not days:
         return ""
     shown = ", ".join(days[-_SHOWN_DAYS:]) + (f" and {len(days) - _SHOWN_DAYS} more" if len(days) > _SHOWN_DAYS else "")
-    newest_day = str(np.datetime64(((window.end or 0) - 1) // _DAY, "D"))
+    newest_day = str(np.datetime64(((window.end or 0) - 1) // DAY, "D"))
     return f"no interactions on {shown}{' (the newest day)' if newest_day in days else ''}: did the feed stop?"
 
 
@@ -98,8 +98,8 @@ def silent_days(window: Window) -> list[str]:
     """
     if window.end is None or window.days is None:
         return []
-    last = (window.end - 1) // _DAY
-    seen = {*(window.rows["timestamp"] // _DAY).unique(), *(window.older["timestamp"] // _DAY).unique()}
+    last = (window.end - 1) // DAY
+    seen = {*(window.rows["timestamp"] // DAY).unique(), *(window.older["timestamp"] // DAY).unique()}
     empty = [day for day in range(last - window.days + 1, last + 1) if day not in seen]
     return [str(np.datetime64(day, "D")) for day in empty if not _is_closing_day(day, seen)]
 
@@ -192,7 +192,7 @@ def _volume(earlier: float, current: Profile, days: int, limit: float) -> Drift:
 
 
 def _between(interactions: pl.DataFrame, end: int, days: int) -> Window:
-    time, start = pl.col("timestamp"), end - days * _DAY
+    time, start = pl.col("timestamp"), end - days * DAY
     rows = interactions.filter((time >= start) & (time < end))
     return Window(rows, interactions.filter(time < start), end, days)
 
@@ -238,7 +238,7 @@ def _has_past(window: Window) -> bool:
     if window.end is None or window.days is None:
         return window.older.height >= window.rows.height
     first = window.older["timestamp"].min()
-    return isinstance(first, int) and first < window.end - (2 * window.days - 1) * _DAY
+    return isinstance(first, int) and first < window.end - (2 * window.days - 1) * DAY
 
 
 def _concentration(interactions: pl.DataFrame, ranks: list[float]) -> list[float]:

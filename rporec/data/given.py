@@ -9,7 +9,7 @@ from rporec.config import SequenceParams
 from rporec.data.sources.layout import SPLITS
 from rporec.data.timeline import Rows, coded, core_mask, gather_lists
 
-_SEPARATOR = "\x1f"  # stands in no id that anybody types
+_SEPARATOR = "\x1f"  # only orders groups of one place
 
 
 def given_rows(interactions: pl.DataFrame, items: pl.DataFrame, params: SequenceParams) -> Rows:
@@ -20,13 +20,14 @@ def given_rows(interactions: pl.DataFrame, items: pl.DataFrame, params: Sequence
         items: table ITEMS.
         params: section `sequence`.
     """
-    kept = _core(interactions, items, params.core)
-    outside_core = interactions.height - kept.height
+    kept = interactions
     if not params.repeats:
         kept = kept.filter(~pl.col("history").list.contains(pl.col("item_id")))
-    repeats = interactions.height - outside_core - kept.height
+    repeats = interactions.height - kept.height
+    kept = _core(kept, items, params.core)
+    outside_core = interactions.height - repeats - kept.height
     kept = kept.with_columns(key=pl.col("history").list.join(_SEPARATOR))
-    kept = kept.with_columns(first=pl.col("order").min().over("split", "user_id", "key", "timestamp"))
+    kept = kept.with_columns(first=pl.col("order").min().over("split", "user_id", "history", "timestamp"))
     kept = kept.sort("first", "key", "order", "item_id")
     index = pl.Enum(items["item_id"])
     newest = kept["history"].list.tail(params.history_length)

@@ -57,7 +57,7 @@ def audit(found: Sequences, interactions: pl.DataFrame, items: pl.DataFrame) -> 
     parts = found.parts()
     checks = [_check_rows(parts), _check_groups(parts)]
     if found.cut is None:
-        checks += leakage_given.check(interactions)
+        checks += leakage_given.check(interactions, items)
     else:
         checks += [
             check_times(parts, found.cut),

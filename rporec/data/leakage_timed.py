@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import datetime as dt
-
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from rporec.data.leaks import Check, checked
 from rporec.data.timeline import Cut
+from rporec.days import iso
 
 _CHUNK = 1 << 19  # rows whose histories are opened at a time
 _Keys = NDArray[np.int64]
@@ -30,7 +29,7 @@ def check_times(parts: dict[str, pl.DataFrame], cut: Cut) -> Check:
         for name, rows in found.items()
         if rows.height
     )
-    rule = f"train before {_day(cut.valid)}, valid before {_day(cut.test)}, test from then on (UTC)"
+    rule = f"train before {iso(cut.valid)}, valid before {iso(cut.test)}, test from then on (UTC)"
     rows = sum(part.height for part in parts.values())
     cure = "remove the rows, or report this with the data: sequence must not write them"
     return checked("split_times", rule, rows, bad, problem, cure)
@@ -48,7 +47,7 @@ def check_item_times(interactions: pl.DataFrame, items: pl.DataFrame, split: int
     before = interactions.filter(pl.col("timestamp") < split).select("item_id").unique()
     bad = late.join(before, on="item_id", how="semi").sort("item_id")
     return checked(
-        "item_features", f"attributes of items bought before {_day(split)} (UTC) were known before",
+        "item_features", f"attributes of items bought before {iso(split)} (UTC) were known before",
         items.height, bad, f"{bad.height} items of train are described by rows of a later time",
         "set ingest.item_lag_days to the days of valid and test or more, and give the earlier item rows too",
     )  # fmt: skip
@@ -108,7 +107,3 @@ def _is_early(rows: pl.DataFrame, base: _Keys, keys: _Keys, first: _Keys) -> NDA
     marked = np.zeros(rows.height, dtype=bool)
     marked[np.repeat(by_user, length)[early]] = True
     return marked
-
-
-def _day(seconds: int) -> str:
-    return dt.datetime.fromtimestamp(seconds, tz=dt.UTC).isoformat().replace("+00:00", "")

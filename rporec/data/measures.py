@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import polars as pl
 
-DAY = 86_400  # s
+from rporec.days import DAY
 
 
 def interaction_measures(interactions: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rporec.config import ValidateParams
+from rporec.days import EARLIEST
 from rporec.tables import INTERACTIONS, ITEMS
 
-EARLIEST = 631_152_000  # 1990-01-01: older times are a wrong unit or a default
 LONGEST_ID, LONGEST_TITLE, LONGEST_TEXT = 200, 2_000, 50_000  # characters
 MOSTLY_SHORT = 0.99  # share of texts that must keep to the length
 FULLEST_DAY = 0.5  # share of all rows; more is an import at one moment, not a history

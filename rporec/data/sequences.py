@@ -6,7 +6,6 @@ split, which is honoured). Whether a split leaks is decided in `rporec.data.leak
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +16,10 @@ from rporec.data.draws import Ints
 from rporec.data.given import given_rows
 from rporec.data.sources.layout import SPLITS
 from rporec.data.timeline import Cut, timed_rows
+from rporec.days import DAY, iso, midnight
 from rporec.errors import InputError
 from rporec.tables import ROWS
 
-_DAY = 86_400
 _KEYS = {"days": "days", "dates": "from", "shares": "share"}  # what cuts the time line, to the end of its params' names
 
 
@@ -83,7 +82,7 @@ def cut_of(interactions: pl.DataFrame, params: SequenceParams, end: int | None) 
         InputError: the end of the time line is not known.
     """
     if params.split == "dates":
-        return Cut(_midnight(params.valid_from), _midnight(params.test_from))
+        return Cut(midnight(str(params.valid_from)), midnight(str(params.test_from)))
     if params.split == "shares":
         times = interactions["timestamp"].sort()
         shares = (params.valid_share + params.test_share, params.test_share)
@@ -91,8 +90,8 @@ def cut_of(interactions: pl.DataFrame, params: SequenceParams, end: int | None) 
         return Cut(valid, test)
     if end is None:
         raise InputError("the end of the time line is unknown", field="end", cure="run validate again (make run)")
-    test = end - params.test_days * _DAY
-    return Cut(test - params.valid_days * _DAY, test)
+    test = end - params.test_days * DAY
+    return Cut(test - params.valid_days * DAY, test)
 
 
 def slice_train(train: pl.DataFrame, reason_share: float, align_share: float) -> pl.DataFrame:
@@ -127,7 +126,7 @@ def _require_parts(parts: dict[str, pl.DataFrame], cut: Cut | None, params: Sequ
     for name in SPLITS:
         if not parts[name].is_empty():
             continue
-        when = "" if cut is None else f" (valid from {_date(cut.valid)}, test from {_date(cut.test)}, UTC)"
+        when = "" if cut is None else f" (valid from {iso(cut.valid)}, test from {iso(cut.test)}, UTC)"
         key = f"sequence.{'valid' if name == 'train' else name}_{_KEYS[params.split]}"
         raise InputError(
             f"no row falls into {name}{when}",
@@ -142,12 +141,3 @@ def _require_parts(parts: dict[str, pl.DataFrame], cut: Cut | None, params: Sequ
             field="user_id", value=1, rule="at least two users with a history and a target in train",
             cure="give more interactions, or fewer days to valid and test",
         )  # fmt: skip
-
-
-def _midnight(date: str | None) -> int:
-    assert date is not None  # the schema holds it
-    return int(dt.datetime.combine(dt.date.fromisoformat(date), dt.time(tzinfo=dt.UTC)).timestamp())
-
-
-def _date(seconds: int) -> str:
-    return dt.datetime.fromtimestamp(seconds, tz=dt.UTC).date().isoformat()

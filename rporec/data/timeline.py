@@ -149,16 +149,15 @@ def _lines(
     # A canonical shuffle of each basket: neither file order nor item ids may carry information, also where the
     # history's length cuts a basket.
     mixed = scramble(scramble(order.view(np.uint64)) ^ item.astype(np.uint64))
-    kept = core_mask(user, item, time < cut.valid, params.core)
     sorting = pl.DataFrame({"user": user, "order": order, "mixed": mixed})
     at = sorting.select(pl.arg_sort_by("user", "order", "mixed")).to_series().to_numpy()
-    at = at[kept[at]]
-    outside_core = len(user) - len(at)
     if not params.repeats:
         pair = user[at].astype(np.int64) * items.height + item[at]
         at = at[pl.Series(pair).is_first_distinct().to_numpy()]
-    lines = _Lines(user[at], item[at], order[at], time[at])
-    return lines, outside_core, len(user) - outside_core - len(at)
+    once = len(at)
+    if params.core > 1:
+        at = at[core_mask(user[at], item[at], time[at] < cut.valid, params.core)]
+    return _Lines(user[at], item[at], order[at], time[at]), once - len(at), len(user) - once
 
 
 def _histories(lines: _Lines, longest: int) -> tuple[Ints, Ints]:

@@ -1,5 +1,6 @@
 """Cleaning: bounded in time, every bad row in quarantine with its reason, none lost, order of files without effect."""
 
+import dataclasses
 import datetime as dt
 
 import polars as pl
@@ -73,7 +74,7 @@ def date(day):
 def test_as_of_leaves_no_trace_of_the_future():
     bound = shop.START + 5 * shop.DAY
     before = cleaned([row for row in GOOD if row[2] < 5], as_of=date(5))
-    after = cleaned(with_rows(("u9", "i77", bound), ("u9", "i0", LATEST)), as_of=date(5))
+    after = cleaned(with_rows(("u9", "i77", bound), ("u9", "i0", LATEST - 1)), as_of=date(5))
     assert after.interactions.equals(before.interactions)
     assert after.quarantine.equals(before.quarantine)
     assert after.end == before.end == bound
@@ -256,3 +257,62 @@ def test_no_row_is_lost_and_order_has_no_effect(rows, seed):
     again = cleaned(frame[shuffled])
     assert again.interactions.equals(found.interactions)
     assert again.counts == found.counts
+
+
+def test_times_of_another_unit_are_seen_whatever_the_bounds():
+    wrong = [("u", "i0", (shop.START + k) * 1000) for k in range(6)] + [("u", "i0", 0)]
+    for bounds in ({}, {"as_of": date(9)}, {"as_of": date(9), "window_days": 5}):
+        found = cleaned(with_rows(*wrong), **bounds)
+        assert found.counts["interactions"]["quarantined"] == {"timestamp_out_of_range": 7}
+
+
+def test_a_window_counts_from_the_newest_good_row():
+    found = cleaned(with_rows(("u", "i77", shop.START + 30 * shop.DAY)), window_days=5)
+    assert found.interactions["timestamp"].min() == shop.START + 5 * shop.DAY
+    assert found.quarantine["reason"].to_list() == ["unknown_item"]
+
+
+@pytest.mark.parametrize(
+    ("since", "note", "reason"),
+    [
+        (None, "known_from '31/12/2099'", "known_from_unreadable"),
+        (None, "price 'x'; known_from (column valid_since) 'soon'", "known_from_unreadable"),
+        (None, "price 'known_from'", None),
+        ((shop.START + shop.DAY) * 1000, None, "known_from_out_of_range"),
+        (20_991_231, None, "known_from_out_of_range"),
+    ],
+)
+def test_when_an_item_came_to_be_known_is_judged(since, note, reason):
+    first = pl.col("item_id") == "i5"
+    table = shop.items().with_columns(known_from=pl.when(first).then(pl.lit(since, dtype=pl.Int64)))
+    raw = shop.raw(GOOD, table)
+    noted = raw.items.with_columns(note=pl.when(first).then(pl.lit(note, dtype=pl.String)))
+    found = clean(dataclasses.replace(raw, items=noted), shop.ingest_params(as_of=date(9)), NOW)
+    assert found.counts["items"]["quarantined"] == ({reason: 1} if reason else {})
+
+
+def test_items_of_a_split_without_times_are_bound_and_the_rest_is_said(tmp_path):
+    raw = shop.read_folder(shop.write_given(tmp_path))
+    late = raw.items.with_columns(known_from=pl.when(pl.col("item_id") == "i5").then(shop.START + 9 * shop.DAY))
+    found = clean(dataclasses.replace(raw, items=late), shop.ingest_params(as_of=date(3)), NOW)
+    assert found.counts["items"]["outside"]["after_as_of"] == 1
+    assert any("bounds the item rows alone" in warning for warning in found.warnings)
+    assert found.end is None
+
+
+def test_which_twin_stays_hangs_on_content():
+    rows = shop.events([*GOOD, ("u", "i0", 30), ("u", "i0", 30)])
+    low = pl.int_range(pl.len()) == len(GOOD)
+    for rating in (pl.when(low).then(1.0).otherwise(3.0), pl.when(low).then(3.0).otherwise(1.0)):
+        frame = rows.with_columns(rating=rating)
+        raw = cleaned(frame).quarantine["raw"].to_list()
+        assert len(raw) == 1
+        assert '"rating":3.0' in raw[0]
+
+
+def test_a_table_without_rows_or_items_is_named():
+    with pytest.raises(InputError, match="the source has no interactions") as caught:
+        cleaned([])
+    assert "as_of" not in caught.value.message()
+    with pytest.raises(InputError, match="no item row can be used"):
+        cleaned(GOOD, shop.items(0))

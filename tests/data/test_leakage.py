@@ -132,7 +132,7 @@ def test_identity_is_of_whole_histories_not_of_their_ends():
 
 
 def test_one_item_over_and_over_fills_the_window_by_right():
-    again = ("r", "5555", 5)
+    again = ("r", "55555", 5)
     split = {**shop.SPLIT, "train": [*shop.SPLIT["train"], again], "test": [again, ("d", "34", 2)]}
     audit_given(split)
     shorter = ("r", "55", 5)  # here the place in the user's life is known: it is the same event
@@ -146,7 +146,33 @@ def test_one_item_over_and_over_fills_the_window_by_right():
 
 
 def test_a_training_history_that_holds_a_test_event_stops():
-    split = {**shop.SPLIT, "train": [*shop.SPLIT["train"], ("d", "342", 5), ("a", "01234", 5)]}
+    split = {**shop.SPLIT, "train": [*shop.SPLIT["train"], ("d", "342", 5)]}
     with pytest.raises(InputError, match="events of test stand inside histories of train") as caught:
         audit_given(split)
     assert "user d" in caught.value.message()
+    # At the longest history too, when hardly anybody's is that long: nothing was cut there.
+    train = [("a", "012", 3), ("b", "0", 1), ("c", "0", 2), ("d", "0", 3), ("e", "0", 4), ("f", "0", 1)]
+    with pytest.raises(InputError, match="1 events of test stand inside"):
+        audit_given({"train": train, "valid": [("b", "01", 2)], "test": [("a", "01", 2)]})
+
+
+def timed(split, times):
+    """A given split with the time of each row, in seconds from the start."""
+    return shop.given_table(split).with_columns(timestamp=pl.Series([shop.START + t for t in times], dtype=pl.Int64))
+
+
+def test_a_given_split_with_times_lies_in_time():
+    def found(times, items=None):
+        table = timed(shop.SPLIT, times)
+        params = shop.sequence_params(reason_share=0.2, align_share=0.2)
+        items = shop.items() if items is None else items
+        return leakage.audit(sequences.build(table, items, params, None), table, items)
+
+    honest = [0, 1, 2, 3, 4, 5, 5, 6, 7, 8]  # the last of train and the first of valid in one second
+    assert found(honest).passed
+    assert {"split_times", "item_features"} <= {check.name for check in found(honest).checks}
+    late = found([*honest[:5], 9, *honest[6:]])
+    assert next(check.problem for check in late.checks if check.bad).startswith("1 rows of train are later than")
+    since = pl.when(pl.col("item_id") == "i1").then(shop.START + 6).otherwise(None)
+    new = found(honest, shop.items().with_columns(known_from=since))
+    assert [check.name for check in new.checks if check.bad] == ["item_features"]

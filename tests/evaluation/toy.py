@@ -54,6 +54,7 @@ def items() -> pl.DataFrame:
         {
             "item_id": [f"i{i:02d}" for i in range(N)], "title": [f"<b>Title {i}</b>" for i in range(N)],
             "description": [""] * N, "brand": ["b"] * N, "category": ["c"] * N, "price": [1.0] * N,
+            "known_from": [None] * N,
         },
         schema=ITEMS.columns,
     )  # fmt: skip

@@ -18,8 +18,13 @@ ROWS = [
 ATTACK = 6
 
 
+def table(rows=ROWS):
+    """Rows as the ITEMS table; nothing is known of when they came to be known."""
+    return pl.DataFrame([(*row, None) for row in rows], schema=tables.ITEMS.columns, orient="row")
+
+
 def catalogue(rows=ROWS):
-    return Catalogue.from_table(pl.DataFrame(rows, schema=tables.ITEMS.columns, orient="row"))
+    return Catalogue.from_table(table(rows))
 
 
 def titles_only(items):

@@ -32,6 +32,7 @@ def items() -> pl.DataFrame:
             "brand": [brand for brand, _ in texts],
             "category": [thing for _, thing in texts],
             "price": [None] * N,
+            "known_from": [None] * N,
         },
         schema=tables.ITEMS.columns,
     )

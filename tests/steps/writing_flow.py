@@ -3,7 +3,7 @@
 import polars as pl
 
 from rporec import tables
-from tests.reasoning.shop import ROWS
+from tests.reasoning.shop import table
 from tests.steps.data_flow import workspace
 
 SMALL = {
@@ -20,7 +20,7 @@ SLICES = {"train": ["fit"] * 24 + ["reason"] * 8 + ["align"] * 4, "valid": ["val
 
 def write_rows(root, move=0):
     """Write the tables of ingest and sequence; `move` shifts every target that stage cot must not see."""
-    items = pl.DataFrame(ROWS, schema=tables.ITEMS.columns, orient="row")
+    items = table()
     tables.write(items, root / "outputs/ingest/items.parquet", tables.ITEMS)
     number = 0
     for part, slices in SLICES.items():

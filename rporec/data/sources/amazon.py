@@ -37,6 +37,7 @@ _LATER_TEXT = re.compile(
 )
 _AMOUNT = r"\$?\s?(\d{1,3}(?:,\d{3})+|\d+)(\.\d+)?"
 _PRICE = re.compile(rf"(?:from\s+)?{_AMOUNT}(?:\s*(?:-|–|to)\s*{_AMOUNT})?", re.IGNORECASE)
+_DEEPEST = 8  # levels of details; no published item has more than two
 _NO_PRICE = ("", "—", "–", "-", "None", "null")
 
 
@@ -121,14 +122,16 @@ def _details(fields: Fields) -> dict[str, object]:
     return {}
 
 
-def _flat(details: dict[str, object], above: str = "") -> Iterator[str]:
+def _flat(details: dict[str, object], above: str = "", depth: int = 0) -> Iterator[str]:
     """Yield details as `name: value`, inner objects as `name / inner name: value`, sorted, without later knowledge."""
+    if depth > _DEEPEST:
+        return
     for name, value in sorted(details.items()):
         words = re.sub(r"[\W_]+", " ", name).strip().lower()
         if _LATER_NAME.search(words):
             continue
         if isinstance(value, dict):
-            yield from _flat(value, f"{above}{name} / ")
+            yield from _flat(value, f"{above}{name} / ", depth + 1)
             continue
         parts = value if isinstance(value, list) else [value]
         kept = [str(part).strip() for part in parts if isinstance(part, str | int | float) and str(part).strip()]

@@ -12,6 +12,8 @@ from typing import Protocol
 
 import polars as pl
 
+from rporec.config import IngestParams
+from rporec.days import DAY, midnight
 from rporec.tables import ORACLE, empty
 
 _PLACE: dict[str, pl.DataType] = {
@@ -26,7 +28,13 @@ RAW_ITEMS: dict[str, pl.DataType] = {
     "category": pl.String(), "price": pl.Float64(), "known_from": pl.Int64(), **_PLACE,
 }  # fmt: skip
 NOTE_LENGTH = 200  # characters of a value or line that a note shows
-FAULTS = ("not_utf8", "too_many_fields", "not_json", "not_an_object")  # what makes a whole row unreadable
+FAULTS = (
+    "not_utf8",
+    "too_many_fields",
+    "broken_quotes",
+    "not_json",
+    "not_an_object",
+)  # what makes a whole row unreadable
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,14 @@ class Bounds:
 
     start: int | None = None
     end: int | None = None
+
+
+def bounds_of(params: IngestParams) -> Bounds:
+    """Return the bounds that the parameters alone fix; a window without `as_of` depends on the newest row."""
+    if params.as_of is None:
+        return Bounds()
+    end = midnight(params.as_of)
+    return Bounds(None if params.window_days is None else end - params.window_days * DAY, end)
 
 
 @dataclass(frozen=True)
@@ -56,6 +72,7 @@ class Raw:
         given: whether the source brings its own split.
         oracle: the ORACLE table, empty when the source knows no truth.
         stated: what the adapter found out and went by (units of time, separators, absent columns), for source.json.
+        unread: rows outside the bounds that the source left unread, by why (after_as_of, before_window).
         simulated: whether the rows' clock is no real one, so that none of them can be in the future.
     """
 
@@ -65,6 +82,7 @@ class Raw:
     given: bool
     oracle: pl.DataFrame = field(default_factory=lambda: empty(ORACLE))
     stated: dict[str, dict[str, object]] = field(default_factory=dict)
+    unread: dict[str, int] = field(default_factory=dict)
     simulated: bool = False
 
 

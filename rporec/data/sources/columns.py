@@ -69,7 +69,7 @@ def convert(
     for raw, how in wanted.items():
         name = getattr(names, raw)
         if name not in schema:
-            _require(file, raw, name, how, list(schema))
+            require(file, raw, name, how, list(schema))
             absent.append(raw)
             values.append(pl.lit(None, dtype=how.absent).alias(raw))
             continue
@@ -77,7 +77,7 @@ def convert(
         stated |= {raw: said} if said else {}
         values.append(value.alias(raw))
         if _may_lose(schema[name], how):
-            notes.append(_note(name, pl.col(name), value))
+            notes.append(_note(raw, name, pl.col(name), value))
     if absent:
         stated["absent"] = absent
     note = pl.concat_str(notes, separator="; ", ignore_nulls=True) if notes else pl.lit("")
@@ -85,7 +85,19 @@ def convert(
     return frame.select(*values, note, pl.selectors.starts_with("__")), stated
 
 
-def _require(file: str, raw: str, name: str, how: Wanted, present: list[str]) -> None:
+def require(file: str, raw: str, name: str, how: Wanted, present: list[str]) -> None:
+    """Refuse that a column is absent, unless it may be.
+
+    Args:
+        file: the file or query, named in errors.
+        raw: the raw column.
+        name: the user's name of it.
+        how: what is wanted of it.
+        present: the columns that are there.
+
+    Raises:
+        InputError: it is required, or was named by the user.
+    """
     if how.absent is None or name != raw:  # whoever gives a name of their own means a column that is there
         raise InputError(
             "a data file lacks a column",
@@ -121,12 +133,15 @@ def _may_lose(kind: pl.DataType, how: Wanted) -> bool:
     return how.convert is None or (kind == pl.String and how.convert in (_numbers, _lists))
 
 
-def _note(name: str, before: pl.Expr, after: pl.Expr) -> pl.Expr:
-    shown = pl.format("{} '{}'", pl.lit(name), before.cast(pl.String).str.slice(0, NOTE_LENGTH))
+def _note(raw: str, name: str, before: pl.Expr, after: pl.Expr) -> pl.Expr:
+    label = raw if raw == name else f"{raw} (column {name})"
+    shown = pl.format("{} '{}'", pl.lit(label), before.cast(pl.String).str.slice(0, NOTE_LENGTH))
     return pl.when(after.is_null() & before.is_not_null()).then(shown)
 
 
 def _ids(column: pl.Expr, kind: pl.DataType, _: Dialect) -> pl.Expr | None:
+    if isinstance(kind, pl.Decimal):  # 7.00 is the id 7
+        return column.cast(pl.Int128, strict=False).cast(pl.String)
     known = kind in _ID_TYPES or kind.is_integer() or kind == pl.Null
     return column.cast(pl.String) if known else None
 
@@ -148,10 +163,10 @@ def _numbers(column: pl.Expr, kind: pl.DataType, dialect: Dialect) -> pl.Expr | 
 
 
 def _lists(column: pl.Expr, kind: pl.DataType, dialect: Dialect) -> pl.Expr | None:
-    if isinstance(kind, pl.List):
+    if isinstance(kind, pl.List | pl.Array):
         inner = kind.inner
-        known = inner == pl.String or inner == pl.Null or (isinstance(inner, pl.DataType) and inner.is_integer())
-        return column.cast(pl.List(pl.String)) if known else None
+        known = inner in _ID_TYPES or inner == pl.Null or (isinstance(inner, pl.DataType) and inner.is_integer())
+        return column.cast(pl.List(inner)).cast(pl.List(pl.String)) if known else None
     if dialect.as_text or kind in (pl.Null, pl.String):
         return column.cast(pl.String).map_batches(
             lambda texts: pl.Series(texts.name, [read_list(text) for text in texts], dtype=pl.List(pl.String)),

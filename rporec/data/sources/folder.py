@@ -12,6 +12,7 @@ from rporec.data.sources.base import RAW_INTERACTIONS, RAW_ITEMS, Bounds, Raw, c
 from rporec.data.sources.columns import EVENT_COLUMNS, GIVEN_COLUMNS, ITEM_COLUMNS
 from rporec.data.sources.layout import EVENTS, DataFile, Layout
 from rporec.data.sources.tablefile import readable, scan_table
+from rporec.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -24,13 +25,25 @@ class FolderSource:
     def read(self, scratch: Path, bounds: Bounds) -> Raw:  # noqa: ARG002 - polars pushes the bounds down itself
         """Open all tables (see `rporec.data.sources.base.Source`)."""
         stated: dict[str, dict[str, object]] = {}
-        parts = [
-            self._part(name, file, stated) for name, files in self.layout.tables.items() for file in files
-        ]  # fmt: skip
+        parts = [self._part(name, file, stated) for name, files in self.layout.tables.items() for file in files]
         items = [self._items(file, stated) for file in self.layout.items]
         interactions = pl.concat(parts)
-        timed = not self.layout.given_split or _always_timed(parts, self.layout)
+        timed = not self.layout.given_split or self._given_times(parts)
         return Raw(interactions, pl.concat(items), timed=timed, given=self.layout.given_split, stated=stated)
+
+    def _given_times(self, parts: list[pl.LazyFrame]) -> bool:
+        """Whether a given split carries times: all of its parts, or none."""
+        files = [file for table in self.layout.tables.values() for file in table]
+        with readable(files[0].url):
+            timed = [part.select(pl.col("timestamp").is_not_null().any()).collect().item() for part in parts]
+        if any(timed) and not all(timed):
+            bare = files[timed.index(False)]
+            raise InputError(
+                "one part of the given split has times and another has none",
+                file=bare.url, field=self.names.timestamp, rule="times in every part, or in none",
+                cure="add the column to every part, or leave it out",
+            )  # fmt: skip
+        return all(timed)
 
     def _part(self, name: str, file: DataFile, stated: dict[str, dict[str, object]]) -> pl.LazyFrame:
         columns = EVENT_COLUMNS if name == EVENTS else GIVEN_COLUMNS
@@ -42,9 +55,3 @@ class FolderSource:
     def _items(self, file: DataFile, stated: dict[str, dict[str, object]]) -> pl.LazyFrame:
         frame, stated[file.name] = scan_table(file, ITEM_COLUMNS, self.names)
         return complete(frame, RAW_ITEMS)
-
-
-def _always_timed(parts: list[pl.LazyFrame], layout: Layout) -> bool:
-    """Whether every part of a given split carries times."""
-    with readable(layout.files()[0].url):
-        return all(part.select(pl.col("timestamp").is_not_null().any()).collect().item() for part in parts)

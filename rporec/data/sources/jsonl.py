@@ -67,7 +67,15 @@ class Fields:
 
     def lost(self, name: str, value: object) -> None:
         """Note that a value could not be read."""
-        self.notes.append(f"{name} '{str(value)[:NOTE_LENGTH]}'")
+        self.notes.append(f"{name} '{shown(value)}'")
+
+
+def shown(value: object) -> str:
+    """Return the beginning of a JSON value as text; of one that nests without end, its kind."""
+    try:
+        return str(value)[:NOTE_LENGTH]
+    except RecursionError:
+        return f"a deeply nested {type(value).__name__}"
 
 
 Parse = Callable[[Fields], dict[str, object]]

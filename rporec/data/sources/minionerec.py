@@ -6,17 +6,17 @@
 from __future__ import annotations
 
 import ast
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import orjson
 import polars as pl
 
 from rporec.config import ColumnNames
 from rporec.data.sources import published
-from rporec.data.sources.base import NOTE_LENGTH, RAW_INTERACTIONS, RAW_ITEMS, Bounds, Raw, complete
+from rporec.data.sources.base import RAW_INTERACTIONS, RAW_ITEMS, Bounds, Raw, complete
 from rporec.data.sources.columns import GIVEN_COLUMNS
-from rporec.data.sources.jsonl import Fields
+from rporec.data.sources.jsonl import Fields, shown
 from rporec.data.sources.layout import DataFile
 from rporec.data.sources.tablefile import readable, scan_table
 from rporec.errors import InputError
@@ -75,13 +75,14 @@ def _cut(train: pl.LazyFrame, file: DataFile) -> int:
 def _items(file: DataFile) -> pl.LazyFrame:
     rows = [
         {"file": file.name, "row": number, **_item(item_id, record)}
-        for number, (item_id, record) in enumerate(_read_object(file).items())
+        for number, (item_id, record) in enumerate(_read_pairs(file))
     ]
     columns = {name: [row.get(name) for row in rows] for name in RAW_ITEMS}
     return pl.DataFrame(columns, schema=RAW_ITEMS).lazy()
 
 
-def _read_object(file: DataFile) -> dict[str, object]:
+def _read_pairs(file: DataFile) -> list[tuple[str, object]]:
+    """Return every pair of the file's object, an id that stands twice twice."""
     rule, cure = "one JSON object, item id → its texts (UTF-8)", "it may be cut off: download it again"
     try:
         if Path(file.url).stat().st_size > _MAX_ITEMS:
@@ -91,17 +92,21 @@ def _read_object(file: DataFile) -> dict[str, object]:
                 rule=f"at most {_MAX_ITEMS} bytes",
                 cure="is it the item file?",
             )
-        found = orjson.loads(Path(file.url).read_bytes())
-    except (orjson.JSONDecodeError, OSError) as error:
+        found = json.loads(Path(file.url).read_text(encoding="utf-8"), object_pairs_hook=_Pairs)
+    except (ValueError, RecursionError, OSError) as error:
         raise InputError(f"the item file cannot be read: {error}", file=file.url, rule=rule, cure=cure) from error
-    if not isinstance(found, dict):
+    if not isinstance(found, _Pairs):
         raise InputError("the item file holds no object", file=file.url, rule=rule, cure=cure)
-    return found
+    return [(name, dict(value) if isinstance(value, _Pairs) else value) for name, value in found]
+
+
+class _Pairs(list[tuple[str, object]]):
+    """A JSON object as it stands, names that occur twice included."""
 
 
 def _item(item_id: str, record: object) -> dict[str, object]:
     if not isinstance(record, dict):
-        return {"item_id": item_id, "fault": "not_an_object", "note": str(record)[:NOTE_LENGTH]}
+        return {"item_id": item_id, "fault": "not_an_object", "note": shown(record)}
     fields = Fields(record)
     row = {
         "item_id": item_id,

@@ -16,18 +16,17 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from rporec.config import ColumnNames, IngestParams
-from rporec.data.clean import bounds_of
 from rporec.data.sources import times
-from rporec.data.sources.base import RAW_INTERACTIONS, RAW_ITEMS, Bounds, Raw, complete
+from rporec.data.sources.base import RAW_INTERACTIONS, RAW_ITEMS, Bounds, Raw, bounds_of, complete
 from rporec.data.sources.columns import EVENT_COLUMNS, ITEM_COLUMNS, Dialect, Wanted, convert
 from rporec.data.sources.database import Query, Where, checked, open_database
 from rporec.data.sources.sqlvalues import Kind, frame, kind_of
+from rporec.days import DAY
 from rporec.errors import InputError
 
 _BATCH = 20_000  # rows that are in memory as Python values at one time
 _SAMPLE = 1000  # rows from which the kind of a column is told
 _TABLES = {"interactions": EVENT_COLUMNS, "items": ITEM_COLUMNS}
-_DAY = 86_400
 
 
 @dataclass(frozen=True)
@@ -174,7 +173,7 @@ def _within(query: Query, time: str, kind: Kind, bounds: Bounds) -> Where | None
             None if end is None else end * a_second,
         ]
     elif kind.dtype == pl.Date:
-        limits = [None if s is None else (_EPOCH + dt.timedelta(days=-(-s // _DAY))).date() for s in (start, end)]
+        limits = [None if s is None else (_EPOCH + dt.timedelta(days=-(-s // DAY))).date() for s in (start, end)]
     elif isinstance(kind.dtype, pl.Datetime):
         zone = dt.UTC if kind.dtype.time_zone else None
         limits = [None if s is None else (_EPOCH + dt.timedelta(seconds=s)).replace(tzinfo=zone) for s in (start, end)]

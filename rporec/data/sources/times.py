@@ -13,7 +13,7 @@ import polars as pl
 UNITS = {"s": (1e8, 1e11, 1), "ms": (1e11, 1e14, 10**3), "us": (1e14, 1e17, 10**6), "ns": (1e17, 1e20, 10**9)}
 _MIXED = 0.05  # share of readable values in a second unit above which the column is refused
 _ISO = "ISO 8601 text, UTC unless it names an offset"
-_OFFSET = r" ?([+-]\d\d):?(\d\d)$"
+_OFFSET, _HOURS = r" ?([+-]\d\d):?(\d\d)$", r"(:\d\d(?:\.\d+)?) ?([+-]\d\d)$"
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ def read_times(frame: pl.LazyFrame, name: str) -> Reading | None:
         return Reading(column.dt.epoch("s").cast(pl.Int64), f"date-times, {zone or 'taken as UTC'}")
     if kind.is_integer() or kind == pl.Null:
         return _numbers(frame, column.cast(pl.Int64, strict=False))
-    if kind.is_float():
+    if kind.is_float() or isinstance(kind, pl.Decimal):
+        column = column.cast(pl.Float64)
         return _numbers(frame, _whole(column))
     if kind == pl.String:
         return _texts(frame, column.str.strip_chars())
@@ -58,8 +59,8 @@ def read_times(frame: pl.LazyFrame, name: str) -> Reading | None:
 
 
 def _whole(column: pl.Expr) -> pl.Expr:
-    """Numbers as whole ones, for spreadsheets write 1291733820.0; exact to 2^53."""
-    return pl.when(column.is_finite()).then(column.round().cast(pl.Int64, strict=False))
+    """Numbers as whole ones, for spreadsheets write 1291733820.0; fractions are cut off, as of ms; exact to 2^53."""
+    return pl.when(column.is_finite()).then(column.floor().cast(pl.Int64, strict=False))
 
 
 def _texts(frame: pl.LazyFrame, column: pl.Expr) -> Reading:
@@ -79,7 +80,8 @@ def _texts(frame: pl.LazyFrame, column: pl.Expr) -> Reading:
 
 
 def _iso(column: pl.Expr) -> pl.Expr:
-    text = column.str.replace("T", " ", literal=True).str.replace(r"Z$", "+00:00").str.replace(_OFFSET, "${1}:${2}")
+    text = column.str.replace("T", " ", literal=True).str.replace(r"Z$", "+00:00")
+    text = text.str.replace(_HOURS, "${1}${2}:00").str.replace(_OFFSET, "${1}:${2}")
     with_offset = [text.str.to_datetime(f"%Y-%m-%d %H:%M{rest}%:z", strict=False, time_zone="UTC", time_unit="us")
                    for rest in (":%S%.f", "")]  # fmt: skip
     plain = [text.str.to_datetime(f"%Y-%m-%d %H:%M{rest}", strict=False, time_unit="us") for rest in (":%S%.f", "")]
@@ -100,9 +102,13 @@ def unit_of(counts: dict[str, int]) -> str | None:
 
 def _numbers(frame: pl.LazyFrame, number: pl.Expr) -> Reading:
     size = number.abs()
-    counts = frame.select(
-        **{unit: size.is_between(low, high, closed="left").sum() for unit, (low, high, _) in UNITS.items()}
-    ).collect().row(0, named=True)  # fmt: skip
+    ranges = {unit: size.is_between(low, high, closed="left").sum() for unit, (low, high, _) in UNITS.items()}
+    counts = frame.select(**ranges, filled=number.count(), example=number.first()).collect().row(0, named=True)
+    filled, example = counts.pop("filled"), counts.pop("example")
+    if filled > 2 * sum(counts.values()):
+        raise MixedTimesError(
+            f"most numbers are no times since 1973 in s, ms, us or ns, for instance {example} (a date is 2024-01-31)"
+        )
     unit = unit_of(counts)
     if unit is None:
         held = ", ".join(f"{count} in {name}" for name, count in counts.items() if count)

@@ -206,6 +206,50 @@ def test_csv_damage_stays_visible_row_by_row(tmp_path):
     assert found["fault"].to_list() == [None, None, "too_many_fields", None, "not_utf8", None, None, None]
     assert found["user_id"].to_list()[:4] == ["u1", "u\n2", "u3", "u4"]
     assert found["user_id"].null_count() == 2
+    blank = events_csv(tmp_path, b"\n \nuser_id,item_id,timestamp\nu1,i0,1700000000\n").interactions
+    assert blank.select("user_id", "row").rows() == [("u1", 0)]
+
+
+def test_rows_that_a_stray_quote_swallows_are_seen(tmp_path):
+    rows = [b"u%d,i0,1700000000" % k for k in range(3000)]
+    rows[5], rows[9] = b'u5,"i0,1700000000', b'u9,i0",1700000000'
+    found = events_csv(tmp_path, b"\n".join([b"user_id,item_id,timestamp", *rows])).interactions
+    assert found.height == 2996
+    assert found.filter(pl.col("fault") == "broken_quotes")["row"].to_list() == [5]
+    rows[9], rows[2900] = b"u9,i0,1700000000", b'u9,i0",1700000000'
+    with pytest.raises(InputError, match="not closed") as caught:
+        events_csv(tmp_path, b"\n".join([b"user_id,item_id,timestamp", *rows]))
+    assert "field: row 5" in caught.value.message()
+    with pytest.raises(InputError, match="CR alone"):
+        events_csv(tmp_path, b"user_id,item_id,timestamp\ru,i0,1700000000\r")
+
+
+@pytest.mark.parametrize("values", [[20231115, 20231116], ["20231115", "20231116"], [19675, 19676]])
+def test_numbers_that_are_no_times_are_refused(tmp_path, values):
+    frame = pl.DataFrame({"user_id": ["u", "v"], "item_id": ["i0", "i1"], "timestamp": values})
+    with pytest.raises(InputError, match="most numbers are no times"):
+        read(shop.write_events(tmp_path, frame))
+
+
+def test_one_part_with_times_and_one_without_is_refused(tmp_path):
+    folder = shop.write_given(tmp_path)
+    for name in ("train", "test"):
+        frame = pl.read_parquet(folder / f"{name}.parquet")
+        frame.with_columns(timestamp=pl.lit(MOMENT)).write_parquet(folder / f"{name}.parquet")
+    with pytest.raises(InputError, match=r"valid\.parquet") as caught:
+        read(folder)
+    assert "times in every part, or in none" in caught.value.message()
+
+
+def test_further_types_of_ids_and_histories(tmp_path):
+    shop.write_given(tmp_path)
+    frame = pl.DataFrame(
+        {"user_id": ["7.00", "8.00"], "history": [["i0"], ["i1"]], "target": ["i2", "i3"]},
+    ).with_columns(pl.col("user_id").cast(pl.Decimal(10, 2)), pl.col("history").cast(pl.List(pl.Categorical)))
+    frame.write_parquet(tmp_path / "test.parquet")
+    found = read(tmp_path).interactions.filter(pl.col("split") == "test")
+    assert found["user_id"].to_list() == ["7", "8"]
+    assert found["history"].to_list() == [["i0"], ["i1"]]
 
 
 def test_a_semicolon_file_may_have_decimal_commas(tmp_path):
@@ -230,7 +274,7 @@ MOMENT = 1_700_000_000
         ([MOMENT * 10**9, (MOMENT + 1) * 10**9], "ns since 1970, UTC"),
         ([float(MOMENT), MOMENT + 1.0], "s since 1970, UTC"),
         (["2023-11-14T22:13:20Z", "2023-11-14 22:13:21"], "ISO 8601 text, UTC unless it names an offset"),
-        (["2023-11-14T23:13:20.25+01:00", "2023-11-14T22:13:21+0000"], "ISO 8601 text, UTC unless it names an offset"),
+        (["2023-11-14T23:13:20.25+01:00", "2023-11-14 22:13:21+00"], "ISO 8601 text, UTC unless it names an offset"),
         ([str(MOMENT * 1000), f"{MOMENT + 1}000.0"], "ms since 1970, UTC"),
         ([dt.datetime(2023, 11, 14, 22, 13, 20), dt.datetime(2023, 11, 14, 22, 13, 21)], "date-times, taken as UTC"),
     ],

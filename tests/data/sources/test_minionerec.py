@@ -111,7 +111,7 @@ def test_text_is_never_run(tmp_path):
     raw = read(tmp_path)
     rows = raw.interactions.collect()
     assert rows["history"][0] is None
-    assert rows["note"][0].startswith("history_item_id '[__import__")
+    assert rows["note"][0].startswith("history (column history_item_id) '[__import__")
     assert raw.items.collect()["description"][0] == call
     assert not (tmp_path / "ran").exists()
 
