@@ -17,6 +17,13 @@ Date = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
 Days = Annotated[int, Field(ge=1, le=36_500)]
 
 
+def _calendar(date: str, key: str) -> dt.date:
+    day = dt.date.fromisoformat(date)  # refuses what is no day of the calendar
+    if not 1990 <= day.year < 2100:
+        raise ValueError(f"{key} must lie between 1990 and 2100")
+    return day
+
+
 class Section(BaseModel):
     """Base of all sections: frozen, strict, unknown keys refused, numbers finite."""
 
@@ -92,7 +99,7 @@ class IngestParams(Section):
     @model_validator(mode="after")
     def _dated(self) -> Self:
         if self.as_of is not None:
-            dt.date.fromisoformat(self.as_of)  # refuses what is no day of the calendar
+            _calendar(self.as_of, "ingest.as_of")
         elif self.source == "market":
             raise ValueError("the market needs a date; set ingest.as_of")
         if self.rating_min >= self.rating_max:
@@ -136,7 +143,8 @@ class SequenceParams(Section):
 
     @model_validator(mode="after")
     def _cut(self) -> Self:
-        dates = [dt.date.fromisoformat(date) for date in (self.valid_from, self.test_from) if date is not None]
+        given = {"sequence.valid_from": self.valid_from, "sequence.test_from": self.test_from}
+        dates = [_calendar(date, key) for key, date in given.items() if date is not None]
         if self.split == "dates" and (len(dates) < 2 or dates[0] >= dates[1]):
             raise ValueError("split dates needs sequence.valid_from before sequence.test_from")
         return self

@@ -8,7 +8,7 @@ import time
 from rporec.data.clean import bounds_of, clean
 from rporec.data.sources import adapters, identity, place
 from rporec.data.sources.tablefile import readable
-from rporec.files import write_json
+from rporec.files import read_json, write_json
 from rporec.tables import INTERACTIONS, ITEMS, ORACLE, QUARANTINE, write
 from steps.stage import Outcome, Stage, run_stage
 
@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 def ingest(stage: Stage) -> Outcome:
     """Read the source as it stood before `ingest.as_of`."""
     params = stage.params.ingest
-    origin = identity.describe(params, stage.data)
+    origin = _planned(stage)
     scratch = stage.work / "unpacked"
     scratch.mkdir(exist_ok=True)
     raw = adapters.open_source(params, stage.params.run.seed, stage.data).read(scratch, bounds_of(params))
@@ -26,6 +26,7 @@ def ingest(stage: Stage) -> Outcome:
         log.info("%s: %s", file, ", ".join(f"{key} {value}" for key, value in stated.items()) or "as expected")
     with readable(place.shown(stage.data or params.source)):
         tables = clean(raw, params, now=int(time.time()))
+    _planned(stage)  # nor did it change while it was read
     for warning in tables.warnings:
         log.warning("%s", warning)
     write(tables.interactions, stage.new / "interactions.parquet", INTERACTIONS)
@@ -52,6 +53,14 @@ def ingest(stage: Stage) -> Outcome:
         {"interactions": rows, "users": users, "items": n_items, "quarantined": bad},
         ("source.json",),
     )
+
+
+def _planned(stage: Stage) -> dict[str, object]:
+    """Return the source's identity; source.lock.json names the one that DVC keeps these outputs for."""
+    found, lock = identity.describe(stage.params.ingest, stage.data), stage.root / "source.lock.json"
+    if lock.is_file():
+        identity.require(found, read_json(lock), lock)
+    return found
 
 
 if __name__ == "__main__":

@@ -3,8 +3,10 @@
 import polars as pl
 import pytest
 
+from rporec import config
+from rporec.data.sources import identity
 from rporec.errors import InputError
-from rporec.files import read_json
+from rporec.files import read_json, write_json
 from steps.ingest import ingest
 from tests.data import shop
 from tests.steps.data_flow import FOLDER, command, hashes, run, workspace
@@ -79,6 +81,21 @@ def test_bad_input_leaves_the_last_good_outputs(tmp_path, monkeypatch, spoil, wo
         run(tmp_path, "ingest", ingest)
     assert [word for word in [*words, "cure:"] if word not in caught.value.message()] == []
     assert hashes(tmp_path / "outputs/ingest") == before
+
+
+def test_another_source_than_the_planned_one_is_refused(tmp_path, monkeypatch):
+    data = shop.write_events(tmp_path / "data", shop.steady())
+    monkeypatch.setenv("RPOREC_DATA", str(data))
+    root = workspace(tmp_path, FOLDER)
+    planned = identity.describe(config.load(root / "params.yaml").ingest, str(data))
+    write_json(root / "source.lock.json", planned)
+    run(root, "ingest", ingest)
+    before = hashes(root / "outputs/ingest")
+    shop.write_events(data, shop.steady(days=21))
+    with pytest.raises(InputError, match="not the one that this run was planned for") as caught:
+        run(root, "ingest", ingest)
+    assert "field: files" in caught.value.message()
+    assert hashes(root / "outputs/ingest") == before
 
 
 def test_the_command_says_one_message_without_a_traceback(tmp_path):

@@ -7,7 +7,6 @@ import datetime as dt
 from rporec.config import IngestParams
 from rporec.data.sources.base import Source
 from rporec.data.sources.layout import find_layout
-from rporec.errors import InputError
 
 
 def open_source(params: IngestParams, seed: int, place: str | None) -> Source:
@@ -44,9 +43,5 @@ def open_source(params: IngestParams, seed: int, place: str | None) -> Source:
 def _market(params: IngestParams, seed: int) -> Source:
     from rporec.data.sources.simulated import MarketSource
 
-    if params.as_of is None:
-        raise InputError(
-            "the market needs a date",
-            field="ingest.as_of", rule="a UTC date, YYYY-MM-DD", cure="set ingest.as_of in params.yaml",
-        )  # fmt: skip
+    assert params.as_of is not None  # the schema holds it
     return MarketSource(params.market, dt.date.fromisoformat(params.as_of), seed)

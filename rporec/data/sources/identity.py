@@ -5,6 +5,8 @@ Light on purpose: the run driver calls `describe` on its no-op path.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rporec.config import IngestParams
 from rporec.data.sources.layout import DataFile, find_layout, is_remote
 from rporec.errors import InputError
@@ -29,6 +31,27 @@ def describe(params: IngestParams, place: str | None) -> dict[str, object]:
 
         return {"kind": kind, "files": [], "tables": sql.fingerprint(params, place)}
     return {"kind": kind, "files": [_checksum(file) for file in files(params, place)]}
+
+
+def require(found: dict[str, object], wanted: dict[str, object], lock: Path) -> None:
+    """Refuse a source that is not the one that the run was planned for.
+
+    Args:
+        found: what `describe` says now.
+        wanted: what it said when the run was planned.
+        lock: the file that holds `wanted`, for the message.
+
+    Raises:
+        InputError: they differ; the first difference is named.
+    """
+    if found == wanted:
+        return
+    changed = next(key for key in (*wanted, *found) if found.get(key) != wanted.get(key))
+    raise InputError(
+        "the source is not the one that this run was planned for",
+        file=lock, field=changed, value=found.get(changed), rule=f"must be {str(wanted.get(changed))[:200]}",
+        cure="it changed meanwhile, or DATA= names another one: run make run again",
+    )  # fmt: skip
 
 
 def files(params: IngestParams, place: str | None) -> list[DataFile]:

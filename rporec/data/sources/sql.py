@@ -18,14 +18,15 @@ from polars.io.plugins import register_io_source
 from rporec.config import ColumnNames, IngestParams
 from rporec.data.sources import times
 from rporec.data.sources.base import RAW_INTERACTIONS, RAW_ITEMS, Bounds, Raw, bounds_of, complete
-from rporec.data.sources.columns import EVENT_COLUMNS, ITEM_COLUMNS, Dialect, Wanted, convert
+from rporec.data.sources.columns import EVENT_COLUMNS, ITEM_COLUMNS, Dialect, Wanted, convert, require
 from rporec.data.sources.database import Query, Where, checked, open_database
-from rporec.data.sources.sqlvalues import Kind, frame, kind_of
-from rporec.days import DAY
+from rporec.data.sources.sqlvalues import Kind, frame, kind_of, odd_one
+from rporec.days import DAY, EARLIEST, LATEST
 from rporec.errors import InputError
 
 _BATCH = 20_000  # rows that are in memory as Python values at one time
 _SAMPLE = 1000  # rows from which the kind of a column is told
+_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _TABLES = {"interactions": EVENT_COLUMNS, "items": ITEM_COLUMNS}
 
 
@@ -37,6 +38,7 @@ class Table:
         query: what is asked.
         kinds: the user's column → how its values are read, of wanted columns that are there.
         where: the bounds as the database judges them; None = all rows.
+        outside: why → the condition of the rows that are left unread so.
         stated: what became of the bounds, in words.
     """
 
@@ -44,6 +46,15 @@ class Table:
     kinds: dict[str, Kind]
     where: Where | None
     stated: str | None
+    outside: dict[str, Where]
+
+    def unread(self) -> dict[str, int]:
+        """Return how many rows are left unread, by why; counted in the database."""
+        found = {}
+        for why, where in self.outside.items():
+            with self.query.database.reading(self.query.name) as connection:
+                found[why] = int(connection.execute(self.query.select(["count(*)"], where)).scalar_one())
+        return found
 
 
 @dataclass(frozen=True)
@@ -56,15 +67,19 @@ class SqlSource:
     def read(self, scratch: Path, bounds: Bounds) -> Raw:  # noqa: ARG002 - nothing is unpacked
         """Open both queries (see `rporec.data.sources.base.Source`)."""
         stated: dict[str, dict[str, object]] = {}
-        frames = {}
+        frames: dict[str, pl.LazyFrame] = {}
+        unread: dict[str, int] = {}
         for name, columns in (("interactions", RAW_INTERACTIONS), ("items", RAW_ITEMS)):
             table = _open(self.params, self.place, name, bounds)
+            unread |= table.unread()
             rows = _scan(table).with_row_index("__row")
             converted, said = convert(rows, _TABLES[name], self.params.columns, Dialect(as_text=True), table.query.name)
             stated[table.query.name] = said | ({"bounds": table.stated} if table.stated else {})
             marked = converted.with_columns(file=pl.lit(table.query.name), row=pl.col("__row").cast(pl.Int64))
             frames[name] = complete(marked, columns)
-        return Raw(frames["interactions"], frames["items"], timed=True, given=False, stated=stated)
+        return Raw(
+            frames["interactions"], frames["items"], timed=True, given=False, stated=stated, unread=unread
+        )  # fmt: skip
 
 
 def fingerprint(params: IngestParams, place: str | None) -> dict[str, dict[str, object]]:
@@ -110,11 +125,13 @@ def _open(params: IngestParams, place: str | None, name: str, bounds: Bounds) ->
     wanted = _present(query, _TABLES[name], params.columns)
     kinds = _kinds(query, wanted)
     if name == "items" or bounds == Bounds():
-        return Table(query, kinds, None, None)
+        return Table(query, kinds, None, None, {})
     time = params.columns.timestamp
-    where = _within(query, time, kinds[time], bounds)
-    untold = "not sent: times are text" if kinds[time].dtype == pl.String else "not sent: the unit of time is not told"
-    return Table(query, kinds, where, untold if where is None else "judged by the database")
+    outside = _outside(query, time, kinds[time], bounds)
+    if outside is None:
+        why = "the unit of time is not told" if kinds[time].is_number else "times are text"
+        return Table(query, kinds, None, f"not sent: {why}", {})
+    return Table(query, kinds, _within(outside, query.quoted(time)), "judged by the database", outside)
 
 
 def _present(query: Query, wanted: dict[str, Wanted], names: ColumnNames) -> dict[str, Wanted]:
@@ -125,12 +142,8 @@ def _present(query: Query, wanted: dict[str, Wanted], names: ColumnNames) -> dic
         name = getattr(names, raw)
         if name in present:
             found[name] = how
-        elif how.absent is None or name != raw:  # whoever gives a name of their own means a column that is there
-            raise InputError(
-                "a query lacks a column",
-                file=query.name, field=name, value=present, rule=f"a column of {how.kind} (ingest.columns.{raw})",
-                cure=f"select it AS {name}, or set ingest.columns.{raw} to the one that holds it",
-            )  # fmt: skip
+        else:
+            require(query.name, raw, name, how, present)
     return found
 
 
@@ -148,45 +161,56 @@ def _kinds(query: Query, wanted: dict[str, Wanted]) -> dict[str, Kind]:
                 known = query.select([asked[number]], Where(f"{asked[number]} IS NOT NULL", {}))
                 with streamed.execute(known) as result:
                     sample = [result.scalar()]
-            kind = kind_of(sample, how)
+            kind = kind_of(sample, how, loose=query.database.engine.dialect.name == "sqlite")
             if kind is None:
                 raise InputError(
                     "a column of a query has the wrong type",
-                    file=query.name, field=name, value=next(value for value in sample if value is not None),
+                    file=query.name, field=name, value=odd_one(sample),
                     rule=f"a column of {how.kind}", cure=f"write CAST({name} AS ...) in the query",
                 )  # fmt: skip
             kinds[name] = kind
     return kinds
 
 
-def _within(query: Query, time: str, kind: Kind, bounds: Bounds) -> Where | None:
-    """Return the bounds in the column's own terms, or None when they cannot be told; rows without a time stay."""
-    start, end = bounds.start, bounds.end
-    if kind.dtype in (pl.Int64, pl.Float64):
+def _outside(query: Query, time: str, kind: Kind, bounds: Bounds) -> dict[str, Where] | None:
+    """Return why → the condition of rows that lie outside the bounds, or None when times cannot be told.
+
+    A time that is none (of another unit, or text among numbers) lies nowhere: its row crosses and is judged here.
+    """
+    unit = None
+    if kind.is_number:
         unit = _unit(query, time)
         if unit is None:
             return None
-        a_second = times.UNITS[unit][2]
-        slack = 1 if kind.dtype == pl.Float64 else 0  # fractions are rounded later, upwards perhaps
-        limits: list[object] = [
-            None if start is None else start * a_second - slack,
-            None if end is None else end * a_second,
-        ]
-    elif kind.dtype == pl.Date:
-        limits = [None if s is None else (_EPOCH + dt.timedelta(days=-(-s // DAY))).date() for s in (start, end)]
-    elif isinstance(kind.dtype, pl.Datetime):
-        zone = dt.UTC if kind.dtype.time_zone else None
-        limits = [None if s is None else (_EPOCH + dt.timedelta(seconds=s)).replace(tzinfo=zone) for s in (start, end)]
-    else:
+    elif kind.dtype == pl.String:
         return None
+
+    def told(seconds: int) -> object:
+        if unit is not None:
+            return seconds * times.UNITS[unit][2]
+        moment = _EPOCH + dt.timedelta(seconds=seconds)
+        if kind.dtype == pl.Date:  # a day belongs to where it begins
+            return (moment + dt.timedelta(seconds=-seconds % DAY)).date()
+        return moment.replace(tzinfo=dt.UTC if getattr(kind.dtype, "time_zone", None) else None)
+
+    spans = {"after_as_of": (bounds.end, LATEST), "before_window": (EARLIEST, bounds.start)}
     column = query.quoted(time)
-    tests = {"rporec_start": f"{column} >= :rporec_start", "rporec_end": f"{column} < :rporec_end"}
-    values = {name: limit for name, limit in zip(tests, limits, strict=True) if limit is not None}
-    text = " AND ".join(tests[name] for name in values)
-    return Where(f"({text}) OR {column} IS NULL", values)
+    return {
+        why: Where(f"{column} >= :rporec_low AND {column} < :rporec_high",
+                   {"rporec_low": told(low), "rporec_high": told(high)})
+        for why, (low, high) in spans.items() if low is not None and high is not None
+    }  # fmt: skip
 
 
-_EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+def _within(outside: dict[str, Where], column: str) -> Where:
+    """Return the condition of the rows that are left, those without a time among them."""
+    sides = [f"({column} < :rporec_low{number} OR {column} >= :rporec_high{number})" for number in range(len(outside))]
+    values = {
+        f"{name}{number}": value
+        for number, where in enumerate(outside.values())
+        for name, value in where.values.items()
+    }
+    return Where(f"({' AND '.join(sides)}) OR {column} IS NULL", values)
 
 
 def _unit(query: Query, time: str) -> str | None:

@@ -22,6 +22,7 @@ from rporec.errors import InputError
 _NUMBERS = frozenset({int, float, Decimal})
 _IDS = frozenset({str, int, Decimal, UUID})
 _TEXT = frozenset({str})
+_ANY = frozenset({str, bytes, int, float, Decimal})
 _TIMES = (_NUMBERS, _TEXT, frozenset({dt.datetime}), frozenset({dt.date}))
 
 
@@ -32,18 +33,21 @@ class Kind:
     Args:
         allowed: the Python types of its values.
         dtype: its Polars type; whole numbers, floats, dates and date-times only of times.
+        is_number: of times: numbers in the database, which may still come as text here.
     """
 
     allowed: frozenset[type]
     dtype: pl.DataType
+    is_number: bool = False
 
 
-def kind_of(values: Iterable[Any], wanted: Wanted) -> Kind | None:
+def kind_of(values: Iterable[Any], wanted: Wanted, *, loose: bool) -> Kind | None:
     """Return the kind of a column with these first values, or None when they do not suit what is wanted.
 
     Args:
         values: a sample of the column; nulls say nothing.
         wanted: how the column is used.
+        loose: any row may hold a value of any kind (SQLite): numbers come as text, so that an odd one is noted.
     """
     known = [value for value in values if value is not None]
     types = {type(value) for value in known}
@@ -53,14 +57,23 @@ def kind_of(values: Iterable[Any], wanted: Wanted) -> Kind | None:
     allowed = next((group for group in _TIMES if types <= group), frozenset())
     if not allowed:
         return None
+    if allowed == _NUMBERS and loose:
+        return Kind(_ANY, pl.String(), is_number=True)
     if allowed == _NUMBERS:
-        return Kind(allowed, pl.Int64() if types <= {int} else pl.Float64())
+        return Kind(allowed, pl.Int64() if types <= {int} else pl.Float64(), is_number=True)
     if allowed == _TEXT:
         return Kind(allowed, pl.String())
     if dt.date in allowed:
         return Kind(allowed, pl.Date())
     zoned = {value.tzinfo is not None for value in known}
     return Kind(allowed, pl.Datetime("us", "UTC" if zoned == {True} else None)) if len(zoned) == 1 else None
+
+
+def odd_one(values: Iterable[Any]) -> object:
+    """Return a value of the rarest type among these."""
+    known = [value for value in values if value is not None]
+    types = [type(value) for value in known]
+    return min(known, key=lambda value: types.count(type(value)), default=None)
 
 
 def _allowed(wanted: Wanted) -> frozenset[type]:
@@ -107,6 +120,8 @@ def _series(name: str, kind: Kind, values: Sequence[Any], query: str) -> pl.Seri
 
 def _text(value: object) -> str:
     """Ids in a column of decimals are whole numbers: 7.00 is the item 7."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
     if isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
         return str(int(value))
     return str(value)
