@@ -20,11 +20,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from infra import last_night, repro, workspace, worktree
+from infra import last_night, repro, workspace
 from infra.workspace import Workspace
 from rporec.errors import InputError
 from rporec.files import atomic_file, read_json, write_json, write_text
-from rporec.release import lookup, summary
+from rporec.release import commit, lookup, summary
 from steps.stage import guarded
 
 log = logging.getLogger("rporec")
@@ -109,7 +109,7 @@ def judge(space: Workspace) -> None:
     key = f"{where.package_hash} {_acts_key(space)}"
     if where.settled and (where.version is not None or (mark.exists() and mark.read_text("utf-8") == key)):
         return
-    if where.version is None or where.verdict is None:
+    if where.unjudged:
         act(space, "gate")
     act(space, "promote")  # a failing package too: it stays in MLflow as a run
     write_text(mark, key)
@@ -180,7 +180,9 @@ def report(space: Workspace, ran: set[str], shown: Path) -> None:
     """Write reports/summary.json, copy the reports to the folder `shown`, print the table and where things lie."""
     stages = repro.stage_names(space.root)
     cached = [name for name in (*stages, *summary.ACTS) if name not in ran]
-    facts = summary.RunFacts(space.params.run.profile, commit(space), stages, cached, registry_uri(space))
+    facts = summary.RunFacts(
+        space.params.run.profile, commit.git_commit(space.root), stages, cached, registry_uri(space)
+    )
     built = summary.build_summary(space.root, facts)
     reports = space.root / "reports"
     write_json(reports / "summary.json", built)
@@ -205,14 +207,6 @@ def closing(built: dict[str, Any], reports: Path, gates: dict[str, Any]) -> str:
         lines.append(f"registry: {lookup.model_name(built['profile'])} version {built['version']}")
     lines += [f"report: {reports / 'report.html'}", f"summary: {reports / 'summary.json'}", ""]
     return "\n".join(lines)
-
-
-def commit(space: Workspace) -> str:
-    """Return the commit of the code that runs, with `-dirty` when its files differ from it."""
-    head = worktree.git(space.root, "rev-parse", "HEAD").strip()
-    changed = worktree.git(space.root, "status", "--porcelain").splitlines()
-    own = worktree.OWN - {"params.yaml"} if space.in_place else worktree.OWN
-    return head + ("-dirty" if any(line[3:] not in own for line in changed) else "")
 
 
 def _acts_key(space: Workspace) -> str:

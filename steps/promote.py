@@ -10,14 +10,13 @@ import getpass
 import logging
 import os
 import resource
-import subprocess
 import time
 from pathlib import Path
 
 from rporec import config, tables
 from rporec.errors import InputError
 from rporec.files import write_json, write_text
-from rporec.release import lookup, record, summary
+from rporec.release import commit, lookup, record, summary
 from rporec.release.registry import Place
 from rporec.release.settle import Settled, settle
 from steps.stage import guarded, home_folder
@@ -34,8 +33,8 @@ def promote(root: Path, *, must: bool) -> Settled:
     started = time.monotonic()
     params, home = config.load(root / "params.yaml"), home_folder(root)
     place = Place(os.environ.get("MLFLOW_TRACKING_URI") or lookup.default_uri(home), home)
-    commit, who = git_commit(root), getpass.getuser()
-    done = record.patiently(lambda: settle(root, place, params, commit, who), params.promote.outage_seconds, place.uri)
+    code, who = commit.git_commit(root), getpass.getuser()
+    done = record.patiently(lambda: settle(root, place, params, code, who), params.promote.outage_seconds, place.uri)
     write_json(root / summary.PROMOTION, done.note())
     if done.version is not None:
         ask(root, place, params)
@@ -64,12 +63,6 @@ def leave_record(root: Path, params: config.Params, done: Settled, seconds: floa
     about = {"stage": "promote", "params": params.promote.model_dump(mode="json"), "metrics": {}, "files": []}
     timing = {"closing": done.told, "seconds": round(seconds, 2), "peak_mb": round(peak_mb, 1)}
     write_json(root / "records/promote.json", {**about, **timing})
-
-
-def git_commit(root: Path) -> str:
-    """Return the commit of the code in `root`, "" outside a repository."""
-    found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=False)
-    return found.stdout.strip() if found.returncode == 0 else ""
 
 
 def main() -> None:

@@ -45,12 +45,14 @@ class Standing:
         package_hash: the package.
         verdict: `pass`, `fail`, None = not judged here. A version that falls behind a later champion may read `fail`.
         version: its registry version, None when it has none.
+        unjudged: the gate is to be asked, anew or again, before these bytes may be promoted.
         settled: gate and promote have nothing to do for these bytes.
     """
 
     package_hash: str
     verdict: str | None
     version: int | None
+    unjudged: bool
     settled: bool
 
 
@@ -62,15 +64,20 @@ def standing(root: Path, uri: str, model: str) -> Standing:
     package_hash = manifest.read(root / PACKAGE).package_hash
     note = _matching(root / PROMOTION, package_hash)
     judged = _matching(root / GATES, package_hash)
-    number: int | None = note["version"] if note else None
-    if lookup.sqlite_file(uri) is not None:
-        version = lookup.by_package(uri, model, package_hash)
-        number = version.number if version else None
     verdict = str(judged["verdict"]) if judged else None
+    number: int | None = note["version"] if note else None
+    completed, serves = number is not None, False
+    if lookup.sqlite_file(uri) is not None:
+        version, now = lookup.by_package(uri, model, package_hash), lookup.by_alias(uri, model, lookup.CHAMPION)
+        number = version.number if version else None
+        serves = now is not None and now.number == number
     if number is not None:
-        return Standing(package_hash, verdict, number, settled=note is not None and judged is not None)
+        # A version that no promotion completed was left by a kill: since its verdict the champion or the limits may
+        # have changed, and promotion would refuse it for ever.
+        unjudged = judged is None or not (completed or serves)
+        return Standing(package_hash, verdict, number, unjudged, settled=completed and judged is not None)
     known = note is not None and judged is not None and note["verdict_hash"] == sha256_file(root / GATES)
-    return Standing(package_hash, verdict, None, settled=known and verdict == "fail")
+    return Standing(package_hash, verdict, None, unjudged=True, settled=known and verdict == "fail")
 
 
 def build_summary(root: Path, facts: RunFacts) -> dict[str, Any]:

@@ -81,6 +81,32 @@ def test_a_kill_before_the_audit_row_is_mended_and_a_rollback_since_then_holds(
     assert champion.number == 1
 
 
+def test_a_version_left_by_a_kill_is_promoted_by_a_new_verdict(
+    root: Path, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another package became champion meanwhile: the old verdict is refused, and the workspace asks for another."""
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, "_move", killed)
+        with pytest.raises(KeyboardInterrupt):
+            _settle(root, place)
+    other = Path(shutil.copytree(root, root.with_name("other")))
+    _another(other, "other")
+    _judge(other, None)
+    assert _settle(other, place).version == 2
+    with pytest.raises(InputError, match="champion changed"):
+        _settle(root, place)
+    assert summary.standing(root, place.uri, MODEL).unjudged
+    _judge(root, registry.champion(place, MODEL))
+    assert _settle(root, place).version == 1
+    champion = registry.champion(place, MODEL)
+    assert champion is not None
+    assert champion.number == 1
+
+
 def test_a_verdict_by_other_limits_promotes_nothing(root: Path, place: Place) -> None:
     _change_params(root, "gate", champion_margin=0.004)
     with pytest.raises(InputError, match="limits changed"):

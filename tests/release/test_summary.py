@@ -65,6 +65,37 @@ def test_a_version_that_was_not_judged_here_is_not_settled(root: Path, monkeypat
     assert _standing(root) == ("pass", 4, True)
 
 
+@pytest.mark.parametrize("before", ["nothing", "a refusal"])
+def test_a_version_that_a_kill_left_without_its_alias_is_judged_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
+    """Its verdict may be against a champion that is none any more."""
+    package_hash = manifest.read(root / summary.PACKAGE).package_hash
+    made, other = (lookup.Version("rporec-demo", number, "", "run", {}) for number in (4, 5))
+    monkeypatch.setattr(lookup, "by_package", lambda *_: made)
+    monkeypatch.setattr(lookup, "by_alias", lambda *_: other)
+    gates = world.write_verdict(root / summary.GATES, package_hash, champion=3)
+    if before == "a refusal":
+        note = {"package_hash": package_hash, "verdict": "fail", "version": None, "verdict_hash": sha256_file(gates)}
+        world.write(root / summary.PROMOTION, note)
+    found = summary.standing(root, lookup.default_uri(root), "rporec-demo")
+    assert (found.version, found.unjudged, found.settled) == (4, True, False)
+    monkeypatch.setattr(lookup, "by_alias", lambda *_: made)  # killed after the alias: only the rest is to be done
+    found = summary.standing(root, lookup.default_uri(root), "rporec-demo")
+    assert (found.version, found.unjudged, found.settled) == (4, False, False)
+
+
+def test_a_version_rolled_back_since_is_not_judged_again(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package_hash = manifest.read(root / summary.PACKAGE).package_hash
+    made, other = (lookup.Version("rporec-demo", number, "", "run", {}) for number in (4, 3))
+    monkeypatch.setattr(lookup, "by_package", lambda *_: made)
+    monkeypatch.setattr(lookup, "by_alias", lambda *_: other)
+    world.write_verdict(root / summary.GATES, package_hash, champion=3)
+    world.write(root / summary.PROMOTION, {"package_hash": package_hash, "verdict": "pass", "version": 4})
+    found = summary.standing(root, lookup.default_uri(root), "rporec-demo")
+    assert (found.version, found.unjudged, found.settled) == (4, False, True)
+
+
 def test_the_summary_holds_what_machines_expect(root: Path) -> None:
     package_hash = manifest.read(root / summary.PACKAGE).package_hash
     world.write_verdict(root / summary.GATES, package_hash)

@@ -64,6 +64,18 @@ def test_a_pass_is_recorded_promoted_and_asked(root: Path, place: Place) -> None
     assert read_json(root / "records/promote.json")["stage"] == "promote"
 
 
+def test_code_that_is_not_committed_is_told_by_the_version_and_the_run(root: Path, place: Place) -> None:  # noqa: F811
+    names = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+    for act in (["init", "-q"], ["add", "params.yaml"], ["commit", "-qm", "first"]):
+        subprocess.run(["git", *names, *act], cwd=root, check=True)
+    world.write_verdict(root / summary.GATES, _hash(root))
+    step.promote(root, must=True)
+    version = registry.champion(place, MODEL)
+    assert version is not None
+    assert version.tags["git_commit"].endswith("-dirty")
+    assert registry.client(place).get_run(version.run_id).data.tags["git_commit"] == version.tags["git_commit"]
+
+
 def test_once_promoted_there_is_nothing_left_to_do(root: Path, place: Place) -> None:  # noqa: F811
     world.write_verdict(root / summary.GATES, _hash(root))
     first = step.promote(root, must=True)
