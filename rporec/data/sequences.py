@@ -66,7 +66,7 @@ def build(interactions: pl.DataFrame, items: pl.DataFrame, params: SequenceParam
     else:
         cut = cut_of(interactions, params, end)
         rows = timed_rows(interactions, items, params, cut)
-    _require_parts(rows.parts, cut, params)
+    _require_parts(rows.parts, cut, params, interactions)
     train = slice_train(rows.parts["train"], params.reason_share, params.align_share)
     columns = list(ROWS.columns)
     valid, test = (rows.parts[name].with_columns(slice=pl.lit(name)).select(columns) for name in ("valid", "test"))
@@ -122,11 +122,18 @@ def _snap(starts: Ints, wanted: float) -> int:
     return int(starts[np.argmin(np.abs(starts - wanted))])
 
 
-def _require_parts(parts: dict[str, pl.DataFrame], cut: Cut | None, params: SequenceParams) -> None:
+def _require_parts(
+    parts: dict[str, pl.DataFrame], cut: Cut | None, params: SequenceParams, interactions: pl.DataFrame
+) -> None:
     for name in SPLITS:
         if not parts[name].is_empty():
             continue
-        when = "" if cut is None else f" (valid from {iso(cut.valid)}, test from {iso(cut.test)}, UTC)"
+        when = ""
+        if cut is not None:
+            newest = iso(int(str(interactions["timestamp"].max())))
+            when = (
+                f" (valid from {iso(cut.valid)}, test from {iso(cut.test)}, the newest interaction is of {newest}, UTC)"
+            )
         key = f"sequence.{'valid' if name == 'train' else name}_{_KEYS[params.split]}"
         raise InputError(
             f"no row falls into {name}{when}",
