@@ -60,7 +60,7 @@ class Catalogue:
 
     @staticmethod
     def from_table(items: pl.DataFrame) -> Catalogue:
-        """Build from the ITEMS table (sorted by item_id)."""
+        """Build from table ITEMS or CATALOGUE (sorted by item_id)."""
         prices = items["price"].fill_null(float("nan")).to_numpy().astype(np.float64)
         known = prices[~np.isnan(prices)]
         edges = tuple(float(e) for e in np.quantile(known, (0.2, 0.4, 0.6, 0.8))) if known.size else ()

@@ -100,7 +100,7 @@ class Recommender:
         if threads is not None:
             torch.set_num_threads(threads)
         settings = Settings.load(package)
-        catalogue = Catalogue.from_table(tables.read(package / layout.ITEMS, tables.ITEMS))
+        catalogue = Catalogue.from_table(tables.read(package / layout.ITEMS, tables.CATALOGUE))
         counted = tables.read(package / layout.POPULARITY, layout.POPULARITY_TABLE)
         rechead = Rechead.load(package / layout.RECHEAD)
         if counted["item_id"].to_list() != catalogue.item_ids or rechead.n_items != catalogue.n:

@@ -42,6 +42,8 @@ ITEMS = Table(
         "known_from": _I64,
     },
 )  # fmt: skip
+# What a package serves: whoever ranks has no use for when an item came to be known.
+CATALOGUE = Table("items", {name: kind for name, kind in ITEMS.columns.items() if name != "known_from"})
 QUARANTINE = Table(
     "quarantine", {"table": _STR, "file": _STR, "row": _I64, "reason": _STR, "detail": _STR, "raw": _STR}
 )

@@ -57,7 +57,7 @@ class Candidate:
             package=package,
             package_hash=manifest.verify(package).package_hash,
             lineage=_json(package / layout.LINEAGE),
-            item_ids=tables.read(package / layout.ITEMS, tables.ITEMS)["item_id"].to_list(),
+            item_ids=tables.read(package / layout.ITEMS, tables.CATALOGUE)["item_id"].to_list(),
             rows=tables.read(outputs / "sequence" / "test.parquet", tables.ROWS),
             ranks=tables.read(outputs / "evaluate" / "ranks.parquet", tables.ranks_table(list(results.RANKERS))),
             metrics=_json(outputs / "evaluate" / "metrics.json"),

@@ -56,7 +56,7 @@ def build(parts: Parts, folder: Path) -> Manifest:
     shutil.copytree(parts.rechead, folder / layout.RECHEAD, copy_function=shutil.copyfile)
     shutil.copytree(parts.writer, folder / layout.WRITER, copy_function=shutil.copyfile)
     items = tables.read(parts.items, tables.ITEMS)
-    tables.write(items, folder / layout.ITEMS, tables.ITEMS)
+    tables.write(items, folder / layout.ITEMS, tables.CATALOGUE)
     counts = count_purchases(items, [tables.read(path, tables.ROWS) for path in parts.rows])
     tables.write(counts, folder / layout.POPULARITY, layout.POPULARITY_TABLE)
     parts.settings.save(folder)
