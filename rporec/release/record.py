@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from rporec.data.sources.place import shown
 from rporec.errors import InputError
 from rporec.release import registry
 from rporec.release.registry import Place
@@ -24,6 +25,7 @@ _KEY_TAG = "rporec.key"
 _FORBIDDEN = re.compile(r"[^\w\-. :/]")
 _LONGEST_PARAM = 6000
 _METRICS_A_BATCH, _PARAMS_A_BATCH = 1000, 100
+_SECRETS = re.compile(r"(?<=://)[^/\s]*@|(?<=\w)\?\S*")  # user:password@ and options in a URL
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 15.0
 
 
@@ -102,14 +104,14 @@ def patiently(action: Callable[[], T], seconds: float, uri: str) -> T:
         except Exception as error:
             if not _is_outage(error):
                 raise
-            left = deadline - time.monotonic()
+            left, told = deadline - time.monotonic(), _first_line(error)
             if left <= 0:
                 raise InputError(
-                    f"MLflow did not answer for {seconds:.0f} s: {_first_line(error)}",
-                    field="MLFLOW_TRACKING_URI", value=uri, rule="promote.outage_seconds",
+                    f"MLflow did not answer for {seconds:.0f} s: {told}",
+                    field="MLFLOW_TRACKING_URI", value=shown(uri), rule="promote.outage_seconds",
                     cure="bring MLflow up and run the same command again; finished stages are kept",
                 ) from error  # fmt: skip
-            log.warning("MLflow at %s does not answer (%s); waiting, %.0f s left", uri, _first_line(error), left)
+            log.warning("MLflow at %s does not answer (%s); waiting, %.0f s left", shown(uri), told, left)
             time.sleep(min(wait, max(left, 0.1)))
             wait = min(2 * wait, _LONGEST_WAIT)
 
@@ -154,4 +156,6 @@ def _is_outage(error: Exception) -> bool:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
+    """Return an error's first line without login and options of the address that it quotes."""
+    lines = _SECRETS.sub("", str(error)).strip().splitlines()
+    return lines[0][:160] if lines else type(error).__name__

@@ -82,6 +82,24 @@ def test_an_outage_that_lasts_is_told_with_the_cure(waits: list[float]) -> None:
     assert waits == []
 
 
+@pytest.mark.parametrize("uri", ["http://bob:hush@mlflow:5000", "postgresql://bob:hush@db/mlflow?password=hush"])
+@pytest.mark.parametrize("seconds", [0, 1])
+def test_no_password_is_told(uri: str, seconds: int, waits: list[float], caplog: pytest.LogCaptureFixture) -> None:
+    quoted = f"API request to {uri}/api/2.0 failed"
+    refused = _Answers(ConnectionError(quoted), ConnectionError(f"{'x' * 140} {quoted}"))
+    if seconds:
+        assert record.patiently(refused, 60, uri) == "done"
+        told = caplog.text
+        assert "does not answer" in told
+    else:
+        with pytest.raises(InputError) as found:
+            record.patiently(refused, 0, uri)
+        told = found.value.message()
+    assert "hush" not in told
+    assert "bob" not in told
+    assert len(waits) == 2 * seconds
+
+
 def test_a_refusal_is_no_outage(waits: list[float]) -> None:
     from mlflow.exceptions import MlflowException
 
