@@ -6,7 +6,7 @@ every run, gate and service start asks. Any other registry is asked through MLfl
 
 from __future__ import annotations
 
-import shutil
+import logging
 import sqlite3
 import tempfile
 from collections.abc import Mapping
@@ -16,6 +16,10 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import unquote
 
+from rporec.errors import InputError
+from rporec.release import manifest
+
+log = logging.getLogger(__name__)
 CHAMPION, PREVIOUS = "champion", "previous"
 _SQLITE = "sqlite:///"
 _LOCK_SECONDS = 30.0
@@ -87,7 +91,10 @@ def by_number(uri: str, model: str, number: int) -> Version | None:
 def package_folder(uri: str, version: Version, cache: Path) -> Path:
     """Return a local folder with the version's package: where it lies, or a copy fetched into `cache`.
 
-    The caller verifies it (`manifest.verify`); a copy is kept under the package's hash.
+    The caller verifies it (`manifest.verify`); a copy is kept under the package's hash, and fetched anew once damaged.
+
+    Raises:
+        InputError: what was fetched is not the package.
     """
     if version.source.startswith("file://"):
         return Path(unquote(version.source.removeprefix("file://")))
@@ -97,8 +104,8 @@ def package_folder(uri: str, version: Version, cache: Path) -> Path:
 
 
 def sqlite_file(uri: str) -> Path | None:
-    """Return the database file of an sqlite URI, None for any other URI."""
-    return Path(uri.removeprefix(_SQLITE)) if uri.startswith(_SQLITE) else None
+    """Return the database file of an sqlite URI (a relative one counts from here, as for MLflow), None for others."""
+    return Path(uri.removeprefix(_SQLITE)).resolve() if uri.startswith(_SQLITE) else None
 
 
 def _newest(uri: str, model: str, key: _Key, value: str | int) -> Version | None:
@@ -150,13 +157,36 @@ def from_mlflow(version: Any) -> Version:  # noqa: ANN401 - MLflow ships no type
 
 
 def _fetch(uri: str, version: Version, cache: Path) -> Path:
-    import mlflow
-
     target = cache / version.package_hash
-    if target.is_dir():
+    if _is_package(target, version):
         return target
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=cache) as temporary:
-        fetched = mlflow.artifacts.download_artifacts(artifact_uri=version.source, dst_path=temporary, tracking_uri=uri)
-        shutil.move(fetched, target)
+        fetched = _download(uri, version.source, Path(temporary))
+        if not _is_package(fetched, version):
+            raise InputError(
+                f"version {version.number} of {version.model} does not hold the package that it was made for",
+                file=version.source, rule=f"package {version.package_hash}, byte for byte",
+                cure="roll back to another version, and look into who changed the registry's artefacts",
+            )  # fmt: skip
+        try:
+            fetched.rename(target)
+        except OSError:
+            if not _is_package(target, version):  # else another process has put it there meanwhile
+                log.warning("the kept package %s is damaged; replaced by a fresh copy", target)
+                target.rename(Path(temporary) / "damaged")
+                fetched.rename(target)
     return target
+
+
+def _is_package(folder: Path, version: Version) -> bool:
+    try:
+        return manifest.verify(folder).package_hash == version.package_hash
+    except InputError:
+        return False
+
+
+def _download(uri: str, source: str, folder: Path) -> Path:
+    import mlflow
+
+    return Path(mlflow.artifacts.download_artifacts(artifact_uri=source, dst_path=str(folder), tracking_uri=uri))

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-from rporec.release import lookup, registry
+import pytest
+
+from rporec.errors import InputError
+from rporec.release import lookup, manifest, registry
 from rporec.release.lookup import Version
 from rporec.release.registry import Place
 from tests.release.world import ROOT
@@ -56,3 +60,68 @@ def test_a_package_in_a_folder_is_used_where_it_lies(tmp_path: Path) -> None:
     (tmp_path / "with space").mkdir()
     version = Version("m", 1, (tmp_path / "with space").as_uri(), "r", {"package_hash": "x"})
     assert lookup.package_folder("sqlite:///x", version, tmp_path / "cache") == tmp_path / "with space"
+
+
+def test_a_relative_sqlite_address_counts_from_here(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    _fill(place)
+    monkeypatch.chdir(place.home)
+    assert lookup.sqlite_file("sqlite:///mlflow.db") == place.home / "mlflow.db"
+    found = lookup.by_alias("sqlite:///mlflow.db", "rporec-demo", lookup.CHAMPION)
+    assert found is not None
+    assert found.number == 2
+
+
+class _Store:
+    """A remote registry's artefacts: counts what is fetched from it."""
+
+    def __init__(self, package: Path) -> None:
+        self.package, self.fetched = package, 0
+        self.meanwhile: Path | None = None
+
+    def __call__(self, uri: str, source: str, folder: Path) -> Path:
+        assert source == "mlflow-artifacts:/1/package"
+        self.fetched += 1
+        if self.meanwhile is not None:
+            shutil.copytree(self.package, self.meanwhile)
+        return Path(shutil.copytree(self.package, folder / "package"))
+
+
+@pytest.fixture
+def store(package: Path, monkeypatch: pytest.MonkeyPatch) -> _Store:
+    store = _Store(package)
+    monkeypatch.setattr(lookup, "_download", store)
+    return store
+
+
+def _remote(store: _Store) -> Version:
+    tags = {"package_hash": manifest.read(store.package).package_hash}
+    return Version("m", 1, "mlflow-artifacts:/1/package", "r", tags)
+
+
+def test_a_remote_package_is_fetched_once_and_again_when_its_copy_is_damaged(store: _Store, tmp_path: Path) -> None:
+    version, cache = _remote(store), tmp_path / "cache"
+    for _ in range(2):
+        folder = lookup.package_folder("http://x", version, cache)
+        assert folder == cache / version.package_hash
+        assert manifest.verify(folder).package_hash == version.package_hash
+    assert store.fetched == 1
+    (folder / "card.md").write_text("torn")
+    assert lookup.package_folder("http://x", version, cache) == folder
+    assert manifest.verify(folder).package_hash == version.package_hash
+    assert store.fetched == 2
+    assert [path.name for path in cache.iterdir()] == [version.package_hash]
+
+
+def test_a_copy_that_another_process_puts_there_meanwhile_is_used(store: _Store, tmp_path: Path) -> None:
+    version = _remote(store)
+    store.meanwhile = tmp_path / "cache" / version.package_hash
+    folder = lookup.package_folder("http://x", version, tmp_path / "cache")
+    assert manifest.verify(folder).package_hash == version.package_hash
+
+
+def test_what_is_not_the_package_is_not_kept(store: _Store, tmp_path: Path) -> None:
+    version = _remote(store)
+    (store.package / "card.md").write_text("changed")
+    with pytest.raises(InputError, match="does not hold the package"):
+        lookup.package_folder("http://x", version, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
