@@ -17,7 +17,9 @@ from rporec.evaluation import results
 from rporec.evaluation.metrics import metric_rows
 from rporec.evaluation.scoring import TestSet
 from rporec.files import read_json
-from rporec.release import layout, manifest
+from rporec.release import build, layout, manifest
+
+_ROW = ["row_id", "user_id", "group", "target"]  # the number alone is the same in every test set
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Candidate:
         """Read a workspace's outputs.
 
         Raises:
-            InputError: a part is missing or unreadable, the package was changed, or it holds another evaluation.
+            InputError: a part is missing or unreadable, the package was changed, or is not of this run.
         """
         package = outputs / "package"
         found = Candidate(
@@ -64,11 +66,28 @@ class Candidate:
             validation=_json(outputs / "validate" / "validate.json"),
             leakage=_json(outputs / "sequence" / "leakage.json"),
         )
-        if found.metrics != _json(package / layout.METRICS):
-            raise InputError("the package holds another evaluation than the last one", file=package, cure="make run")
-        if found.rows["row_id"].to_list() != found.ranks["row_id"].to_list():
-            raise InputError("the ranks are not of the test rows", file=outputs / "evaluate", cure="make run")
+        found._check_one_run(outputs)
         return found
+
+    def _check_one_run(self, outputs: Path) -> None:
+        """Refuse parts of several runs: one that stopped on its way leaves newer parts beside the last package."""
+        data = build.data_hash(outputs / "ingest" / "interactions.parquet", outputs / "ingest" / "items.parquet")
+        if self.lineage.get("data_hash") != data:
+            raise InputError(
+                "the package was made from other data than the last run read",
+                file=self.package, field="data_hash", value=self.lineage.get("data_hash"),
+                rule=f"{data}, the hash of outputs/ingest", cure="make run",
+            )  # fmt: skip
+        if self.metrics != _json(self.package / layout.METRICS):
+            raise InputError(
+                "the package holds another evaluation than the last one", file=self.package, cure="make run"
+            )
+        if not self.rows.select(_ROW).equals(self.ranks.select(_ROW)):
+            raise InputError(
+                "the ranks are not of the test rows",
+                file=outputs / "evaluate" / "ranks.parquet", rule=f"the same {', '.join(_ROW)} in the same order",
+                cure="make run",
+            )  # fmt: skip
 
     def values(self, rival: Path | None, threads: int) -> dict[str, npt.NDArray[np.float64]]:
         """Return NDCG@10 per test row [n] of every ranker, and of a rival's package as `champion`, if any.

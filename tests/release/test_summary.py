@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rporec.files import sha256_file
+from rporec.files import read_json, sha256_file
 from rporec.release import lookup, manifest, summary
 from tests.release import world
 
@@ -106,7 +106,10 @@ def test_the_summary_holds_what_machines_expect(root: Path) -> None:
     expected = "profile verdict version git_commit data_hash package_hash metrics stages"
     assert list(built) == expected.split()
     assert (built["profile"], built["verdict"], built["version"], built["git_commit"]) == ("demo", "pass", None, "abc")
-    assert (built["data_hash"], built["package_hash"]) == ("d", package_hash)
+    assert (built["data_hash"], built["package_hash"]) == (
+        read_json(root / summary.PACKAGE / "lineage.json")["data_hash"],
+        package_hash,
+    )
     assert set(built["metrics"]) == set(world.RANKERS)
     assert all(set(figures) == {*world.FIGURES, "n"} for figures in built["metrics"].values())
     assert built["stages"] == [

@@ -151,15 +151,19 @@ def write_package(folder: Path, root: Path, *, as_of: str = "2026-01-01", mark: 
         rechead=outputs / "rechead/final", writer=outputs / "backbone/model", items=outputs / "ingest/items.parquet",
         rows=(outputs / "sequence/train.parquet", outputs / "sequence/valid.parquet"),
         metrics=outputs / "evaluate/metrics.json", samples=outputs / "evaluate/samples.json",
-        lineage={"profile": "demo", "data_hash": f"d{mark}", "as_of": as_of, "ships": "backbone"},
+        lineage={"profile": "demo", "data_hash": data_hash(outputs), "as_of": as_of, "ships": "backbone"},
         params={
-            "ingest": {"source": "market"}, "package": {"intended_use": "a test", "data_terms": "none"},
+            "ingest": {"source": "market"}, "package": {"intended_use": f"a test {mark}", "data_terms": "none"},
             "backbone": {"name": None}, "rechead": {"architecture": "hybrid"}, "align": {"steps": 1},
         },
         settings=SETTINGS,
     )  # fmt: skip
     folder.mkdir(parents=True)
     return build.build(parts, folder).package_hash
+
+
+def data_hash(outputs: Path) -> str:
+    return build.data_hash(outputs / "ingest/interactions.parquet", outputs / "ingest/items.parquet")
 
 
 def write_verdict(

@@ -9,7 +9,7 @@ import pytest
 
 from rporec import tables
 from rporec.errors import InputError
-from rporec.evaluation import rescore, service
+from rporec.evaluation import rescore, service, terms
 from rporec.evaluation.gates import ServiceMeasure
 from rporec.evaluation.metrics import Ranks
 from rporec.evaluation.results import RANKERS
@@ -20,7 +20,7 @@ from steps import evaluate, gate, stage
 from tests.release import world
 from tests.steps import evaluated
 
-GATES = ["data", "floor", "reasoning", "alignment", "champion", "form", "slices", "service"]
+GATES = list(terms.GATES)
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +124,25 @@ def test_a_package_of_another_evaluation_or_with_a_changed_byte_is_an_error(root
     with pytest.raises(InputError, match="changed"):
         gate.gate(root)
     assert not (root / "reports").exists()
+
+
+@pytest.mark.parametrize("name", ["interactions", "items"])
+def test_the_package_of_an_earlier_run_is_not_judged_on_newer_data(root: Path, name: str) -> None:
+    """A run that was stopped after `ingest` leaves its tables beside the last package."""
+    path = root / f"outputs/ingest/{name}.parquet"
+    pl.concat([frame := pl.read_parquet(path), frame.tail(1)]).write_parquet(path)
+    with pytest.raises(InputError, match="made from other data"):
+        gate.gate(root)
+    assert not (root.parent / "home/ledger.jsonl").exists()  # no look was spent
+
+
+@pytest.mark.parametrize("column", ["user_id", "group", "target"])
+def test_ranks_of_other_rows_with_the_same_numbers_are_an_error(root: Path, column: str) -> None:
+    path = root / "outputs/sequence/test.parquet"
+    rows = tables.read(path, tables.ROWS)
+    tables.write(rows.with_columns(pl.col(column).reverse()), path, tables.ROWS)
+    with pytest.raises(InputError, match="ranks are not of the test rows"):
+        gate.gate(root)
 
 
 def test_a_failing_verdict_is_a_result_in_one_line(
