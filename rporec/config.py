@@ -290,6 +290,11 @@ class Params(Section):
             raise ValueError(
                 "sequence.reason_share + sequence.align_share must stay below 0.8, or too little is left to fit"
             )
+        if self.serve.max_reasoning_tokens < self.backbone.max_completion_tokens:
+            raise ValueError(
+                "serve.max_reasoning_tokens must be at least backbone.max_completion_tokens: "
+                "what is served must be able to end as what was judged"
+            )
         return self
 
 

@@ -68,6 +68,15 @@ def test_a_bad_value_names_field_value_rule_and_cure(path, value):
     assert "Traceback" not in str(error)
 
 
+@pytest.mark.parametrize(
+    ("path", "value"), [("serve.max_reasoning_tokens", 63), ("backbone.max_completion_tokens", 65)]
+)
+def test_reasoning_that_is_cut_short_when_served_is_refused(path, value):
+    """A completion that the gates saw whole would lose its end, and its answer with it."""
+    with pytest.raises(InputError, match="able to end as what was judged"):
+        config.parse(changed(path, value), "params.yaml")
+
+
 def test_all_zero_reward_weights_are_refused():
     with pytest.raises(InputError, match="above 0"):
         config.parse(changed("align.weights", dict.fromkeys(RAW["align"]["weights"], 0.0)), "params.yaml")

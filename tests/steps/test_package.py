@@ -67,7 +67,7 @@ def test_what_does_not_shape_the_model_does_not_change_the_package(root: Path) -
         ("serve", "port", 3999, True),
         ("gate", "resamples", 999, True),
         ("run", "dvc_remote", "elsewhere", True),
-        ("serve", "max_reasoning_tokens", 63, False),
+        ("serve", "max_reasoning_tokens", 65, False),
     ):
         params = yaml.safe_load((root / "params.yaml").read_text())
         params[section][key] = value
