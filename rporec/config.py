@@ -351,8 +351,9 @@ def parse(raw: object, file: str) -> Params:
             "extra_forbidden": "remove the key or correct its spelling",
             "missing": "add the key (see params.yaml)",
         }
+        told = first["type"] != "missing" and not isinstance(first["input"], dict)
         raise InputError(
             "a parameter breaks its rule",
-            file=file, field=field, value=None if first["type"] == "missing" or isinstance(first["input"], dict) else first["input"],
+            file=file, field=field, value=first["input"] if told else None,
             rule=first["msg"], cure=cures.get(first["type"], "correct the value (params.yaml gives its unit)"),
         ) from error  # fmt: skip
