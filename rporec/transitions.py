@@ -104,13 +104,7 @@ class Transitions:
 
         An item that never was a target keeps one count; a history without evidence gives the popularity.
         """
-        base = (self.popularity + 1) / (self.popularity.sum() + self.n_items)  # [N]
-        counts = self.scores(histories)
-        total = counts.sum(axis=1, keepdims=True)
-        counts += prior * base
-        counts /= total + prior
-        log_p: np.ndarray = np.log(counts, out=counts)
-        return log_p
+        return log_smoothed(self.scores(histories), self.popularity, prior)
 
     def save(self, path: Path) -> None:
         """Write one safetensors file."""
@@ -133,6 +127,19 @@ class Transitions:
         counts = sp.csr_matrix((stored["data"], stored["indices"], stored["indptr"]), shape=(n_items, n_items))
         half_life = float(stored["half_life"][0]) if len(stored["half_life"]) else None
         return Transitions(counts, stored["popularity"], float(stored["decay"][0]), half_life)
+
+
+def log_smoothed(counts: np.ndarray, popularity: np.ndarray, prior: float) -> np.ndarray:
+    """Turn counts [B, N] float32 into log-probabilities in place, with `prior` pseudo-counts spread by popularity [N].
+
+    An item that never was a target keeps one count; a line without counts gives the popularity.
+    """
+    base = (popularity + 1) / (popularity.sum() + len(popularity))  # [N]
+    total = counts.sum(axis=1, keepdims=True)
+    counts += prior * base
+    counts /= total + prior
+    log_p: np.ndarray = np.log(counts, out=counts)
+    return log_p
 
 
 def weigh(histories: Sequence[History], n_items: int, decay: float) -> sp.csr_matrix:

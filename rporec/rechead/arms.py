@@ -1,8 +1,8 @@
 """The three Recheads of a run, which differ only in the rows that their head has seen.
 
 `reward` (head on `fit`; scores reinforcement learning on `align`), `chosen` (head on train; decides on valid what
-ships) and `final` (head on train + valid; evaluated and served). All three share one text reader and one reasoning
-module, which was trained on `reason` with the logits of the head on `fit`.
+ships) and `final` (head on train + valid; evaluated and served). All three share one text reader, one mixer and one
+reasoning module; both were trained on `reason` with the head on `fit`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from rporec.catalogue import Catalogue
 from rporec.encode import TextEncoder
 from rporec.reasoning.prompt import item_line
 from rporec.rechead.examples import Examples
-from rporec.rechead.head import FUSED, TOWER_ONLY, fit_head, refit_head
-from rporec.rechead.model import ARCHITECTURES, ReasoningModule, Rechead, Weights
+from rporec.rechead.head import TOWER_ONLY, FusedHead, fit_head
+from rporec.rechead.mixed import Like, MixedHead
+from rporec.rechead.model import ARCHITECTURES, Head, ReasoningModule, Rechead, Weights
 from rporec.rechead.reader import Reader
 from rporec.rechead.reasoning import (
     Frozen,
@@ -27,10 +28,10 @@ from rporec.rechead.reasoning import (
     residuals,
     temperature,
 )
+from rporec.rechead.tower import HistoryTower
 from rporec.rechead.train import Epoch, Fit, choose_tower, refit_tower
 
 log = logging.getLogger(__name__)
-STARTS = {"hybrid": FUSED, "paper": TOWER_ONLY}
 
 
 @dataclass(frozen=True)
@@ -98,29 +99,37 @@ def make_reader(catalogue: Catalogue, text_dim: int, seed: int) -> Reader:
 def make_arms(rows: Rows, reader: Reader, recipe: Recipe, folder: Path) -> Arms:
     """Fit the three Recheads; checkpoints below `folder` let a killed call go on."""
     early = choose_tower(rows.fit, rows.valid.examples, reader.items, recipe.tower, folder / "head-fit")
-    start = STARTS[recipe.architecture]
-    base, fusion = fit_head(early.tower, rows.fit, rows.reason.examples, recipe.decay, start)
+    base = _first_head(early.tower, rows, reader, recipe, folder)
     module = ARCHITECTURES[recipe.architecture](reader.items, recipe.reasoning.seed)
-    losses = fit_reasoning(module, Frozen(base, fusion, reader), rows.reason, recipe.reasoning, folder)
-    reward = Rechead(base, reader, module, _reward_weights(Frozen(base, fusion, reader), module, rows.valid))
+    losses = fit_reasoning(module, Frozen(base, reader), rows.reason, recipe.reasoning, folder)
+    reward = Rechead(base, reader, module, _reward_weights(Frozen(base, reader), module, rows.valid))
     late = choose_tower(rows.train, rows.valid.examples, reader.items, recipe.tower, folder / "head-train")
-    head, alone = fit_head(late.tower, rows.train, rows.valid.examples, recipe.decay, start)
-    weights = fit_final_weights(Frozen(head, alone, reader), module, rows.valid)
+    head = base.again(late.tower, rows.train)
+    weights = fit_final_weights(Frozen(head, reader), module, rows.valid)
     log.info("reasoning counts with strength %.3f, temperature %.3f", weights.strength, weights.temperature)
     last = refit_tower(rows.everything, reader.items, recipe.tower, late.epochs, folder / "head-final")
     return Arms(
         reward=reward,
         chosen=Rechead(head, reader, module, weights),
-        final=Rechead(refit_head(last.tower, rows.everything, head), reader, module, weights),
+        final=Rechead(head.again(last.tower, rows.everything), reader, module, weights),
         epochs=(early.epochs, late.epochs),
         curve=late.curve,
         reasoning_losses=losses,
     )
 
 
+def _first_head(tower: HistoryTower, rows: Rows, reader: Reader, recipe: Recipe, folder: Path) -> Head:
+    """Return the head on `fit`, weighed on `reason`."""
+    held = rows.reason.examples
+    if recipe.architecture == "paper":
+        return FusedHead(*fit_head(tower, rows.fit, held, recipe.decay, TOWER_ONLY))
+    like = Like(reader.items, recipe.decay, recipe.tower.seed)
+    return MixedHead.fit(tower, rows.fit, held, like, folder)
+
+
 def _reward_weights(base: Frozen, module: ReasoningModule, valid: Told) -> Weights:
     """Return the weights of `reward`: reasoning counts as it was trained, or RL would have nothing to earn."""
     held = valid.sample(base.head.n_items)
     logits = base.logits(held.examples)
-    logits = logits + residuals(module, logits, base.reader, held.samples)
-    return Weights(base.weights, base.weights, 1.0, temperature(logits, held.examples))
+    told = logits + residuals(module, logits, base.reader, held.samples)
+    return Weights(1.0, temperature(told, held.examples), temperature(logits, held.examples))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 _STEPS = 25
-_ENOUGH = 1e-7  # of the Newton decrement: nats a row
+_ENOUGH = 1e-8  # nats a row gained by a step
 _RIDGE = 1e-8
 
 Signals = Callable[[slice], list[Tensor]]
@@ -58,23 +58,22 @@ def fit_weights(problem: Problem, start: tuple[float, ...]) -> Fitted:
         start: [K] first guess; a guess of exactly 0 keeps its signal out.
     """
     weights = np.array(start, dtype=np.float64)
-    free = weights > 0
+    wanted = weights > 0
     moments = _Moments(problem)
     current = moments(weights)
     for _ in range(_STEPS):
+        free = wanted & ((weights > 0) | (current.slope < 0))  # a weight at 0 comes back where the loss falls with it
         if not free.any():
             break
         curvature = current.curvature[np.ix_(free, free)] + _RIDGE * np.eye(int(free.sum()))
         step = np.zeros_like(weights)
         step[free] = np.linalg.solve(curvature, current.slope[free])
-        if float(step @ current.slope) < _ENOUGH:
-            break
         moved, found = _descend(moments, weights, step, current)
-        if (moved < 0).any():  # leaves the allowed region: stop at its edge, drop the signal, go on with the others
-            moved = np.maximum(moved, 0.0)
-            free &= moved > 0
-            found = moments(moved)
-        weights, current = moved, found
+        gained = current.loss - found.loss
+        if gained > 0:
+            weights, current = moved, found
+        if gained < _ENOUGH:
+            break
     return Fitted(tuple(float(w) for w in weights), current.loss)
 
 
@@ -119,10 +118,10 @@ class _Moments:
 
 
 def _descend(moments: _Moments, weights: np.ndarray, step: np.ndarray, current: _Point) -> tuple[np.ndarray, _Point]:
-    """Take the Newton step, halved until the loss does not rise (far from the best point it may overshoot)."""
+    """Take the Newton step, cut off at 0, halved until the loss does not rise (far off it may overshoot)."""
     share = 1.0
     while True:
-        moved = weights - share * step
+        moved = np.maximum(weights - share * step, 0.0)
         found = moments(moved)
         if found.loss <= current.loss or share < 1e-3:
             return moved, found

@@ -1,20 +1,23 @@
-"""The history head: a fitted tower beside a transition channel, fused late.
+"""The plain history head: a fitted tower beside a transition channel, fused late by a weighted sum.
 
 What a learned model blurs, counts hold exactly: log P(next | history) from decayed transition counts, smoothed by
 popularity, is added to the tower's logits with weights that were fitted on held-out rows. (The same counts as an input
-of the tower hurt.) Frozen once made; reasoning comes on top in `rporec.rechead.model`.
+of the tower hurt.) It is the strongest baseline (`fusion`) and, with the tower alone, the head of the architecture
+`paper`; the hybrid starts from it and weighs more signals (`rporec.rechead.mixed`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from rporec.errors import InputError
+from rporec.files import read_json, write_json
 from rporec.rechead.examples import Examples
 from rporec.rechead.fusion import Problem, fit_weights
 from rporec.rechead.tower import HistoryTower
@@ -77,7 +80,7 @@ class HistoryHead:
             InputError: an item index is not in the catalogue.
         """
         arrays = [np.asarray(history, dtype=np.int64)[-self.tower.shape.history_length :] for history in histories]
-        self._check(arrays)
+        check_items(arrays, self.n_items)
         with torch.inference_mode():
             scores = query(self.tower, self.vectors, arrays) @ self.vectors.T  # [B, N]
             follow = torch.from_numpy(self.transitions.log_probabilities(arrays, prior))  # [B, N]
@@ -89,14 +92,69 @@ class HistoryHead:
         empty = torch.tensor([len(history) == 0 for history in histories], dtype=torch.bool)[:, None]
         return torch.where(empty, follow, scores * weights.tower + follow * weights.transition)
 
-    def _check(self, arrays: list[np.ndarray]) -> None:
-        known = np.concatenate([np.zeros(1, dtype=np.int64), *arrays])
-        if known.min() < 0 or known.max() >= self.n_items:
-            bad = int(known.min() if known.min() < 0 else known.max())
-            raise InputError(
-                "a history holds an item that the Rechead does not know", field="history", value=bad,
-                rule=f"item indices from 0 to {self.n_items - 1}", cure="map item ids with the packaged catalogue",
-            )  # fmt: skip
+
+@dataclass(frozen=True)
+class FusedHead:
+    """A plain history head with its weights.
+
+    Args:
+        head: tower and counts.
+        weights: how they are added.
+    """
+
+    head: HistoryHead
+    weights: HeadWeights
+
+    @property
+    def tower(self) -> HistoryTower:
+        """The history tower."""
+        return self.head.tower
+
+    @property
+    def n_items(self) -> int:
+        """Catalogue size N."""
+        return self.head.n_items
+
+    @property
+    def transitions(self) -> Transitions:
+        """The transition counts."""
+        return self.head.transitions
+
+    def logits(self, histories: Histories) -> Tensor:
+        """Return fused logits [B, N]; an empty history gets the log of the popularity."""
+        return self.head.logits(histories, self.weights)
+
+    def again(self, tower: HistoryTower, train: Examples) -> FusedHead:
+        """Return the head of a tower that was fitted on other rows, counted and weighed as this one."""
+        return FusedHead(refit_head(tower, train, self.head), self.weights)
+
+    def save(self, folder: Path) -> None:
+        """Write tower, counts and weights into `folder`."""
+        self.tower.save(folder / "tower.safetensors")
+        self.transitions.save(folder / "transitions.safetensors")
+        write_json(folder / "fusion.json", asdict(self.weights))
+
+    @staticmethod
+    def load(folder: Path) -> FusedHead:
+        """Read what `save` wrote."""
+        tower = HistoryTower.load(folder / "tower.safetensors")
+        head = HistoryHead(tower, Transitions.load(folder / "transitions.safetensors"))
+        return FusedHead(head, HeadWeights(**read_json(folder / "fusion.json")))
+
+
+def check_items(histories: list[np.ndarray], n_items: int) -> None:
+    """Refuse item indices outside the catalogue.
+
+    Raises:
+        InputError: an index is below 0, or N or more.
+    """
+    known = np.concatenate([np.zeros(1, dtype=np.int64), *histories])
+    if known.min() < 0 or known.max() >= n_items:
+        bad = int(known.min() if known.min() < 0 else known.max())
+        raise InputError(
+            "a history holds an item that the Rechead does not know", field="history", value=bad,
+            rule=f"item indices from 0 to {n_items - 1}", cure="map item ids with the packaged catalogue",
+        )  # fmt: skip
 
 
 def fit_head(

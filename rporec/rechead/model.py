@@ -1,14 +1,15 @@
 """The Rechead: history + reasoning to log-probabilities of the whole catalogue.
 
 The one scoring function of reward, evaluation and service. Frozen: fitting is `rporec.rechead.train` and `reasoning`.
-All scores are computed without gradient on CPU, and a group's scores do not depend on the other groups of the call (to
-1e-5).
+All scores are computed without gradient on CPU, and a group's scores do not depend on the other groups of the call (beyond
+rounding, 1e-4 nats).
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -18,21 +19,20 @@ from torch import Tensor
 from rporec.encode import TextEncoder
 from rporec.errors import InputError
 from rporec.files import atomic_file, read_json, write_json
-from rporec.rechead.head import HeadWeights, Histories, HistoryHead
+from rporec.rechead.first_layout import is_first_layout, load_first_head
+from rporec.rechead.head import FusedHead, Histories
+from rporec.rechead.mixed import MixedHead
 from rporec.rechead.paper import PaperReasoning
 from rporec.rechead.reader import Reader, Reasoning
 from rporec.rechead.residual import ReasoningResidual
-from rporec.rechead.tower import HistoryTower, TowerShape
-from rporec.transitions import Transitions
 
+Head = MixedHead | FusedHead
 ReasoningModule = ReasoningResidual | PaperReasoning
 ARCHITECTURES: dict[str, type[ReasoningResidual] | type[PaperReasoning]] = {
     "hybrid": ReasoningResidual,
     "paper": PaperReasoning,
 }
-_SETTINGS, _TOWER, _TRANSITIONS, _REASONING = (
-    "rechead.json", "tower.safetensors", "transitions.safetensors", "reasoning.safetensors",
-)  # fmt: skip
+_SETTINGS, _REASONING = "rechead.json", "reasoning.safetensors"
 
 
 @dataclass(frozen=True)
@@ -40,16 +40,14 @@ class Weights:
     """Numbers fitted on held-out rows.
 
     Args:
-        with_reasoning: fusion of the head under reasoning.
-        alone: fusion of the head that never sees reasoning.
         strength: factor on the reasoning's residual, at least 0; 0 = reasoning does not count.
         temperature: divides the sum of logits and residual, above 0.
+        alone: temperature of the head that never sees reasoning, above 0.
     """
 
-    with_reasoning: HeadWeights
-    alone: HeadWeights
     strength: float
     temperature: float
+    alone: float
 
 
 class Rechead:
@@ -62,7 +60,7 @@ class Rechead:
         weights: fusion, strength, temperature.
     """
 
-    def __init__(self, head: HistoryHead, reader: Reader, reasoning: ReasoningModule, weights: Weights) -> None:
+    def __init__(self, head: Head, reader: Reader, reasoning: ReasoningModule, weights: Weights) -> None:
         self.head, self.reader, self.weights = head, reader, weights
         self.reasoning = reasoning.eval().requires_grad_(requires_grad=False)
 
@@ -82,7 +80,7 @@ class Rechead:
         Args:
             histories: B lists of item indices, oldest first; an empty one gets the popularity.
         """
-        return self.head.logits(histories, self.weights.with_reasoning)
+        return self.head.logits(histories)
 
     def add_reasoning(self, logits: Tensor, reasoning: Reasoning) -> Tensor:
         """Return calibrated log-probabilities [B, N].
@@ -110,17 +108,20 @@ class Rechead:
         return self.add_reasoning(self.history_logits(histories), given)
 
     def no_reasoning(self, histories: Histories) -> Tensor:
-        """Return log-probabilities [B, N] of the best head that never saw reasoning (its own fusion weights)."""
-        return torch.log_softmax(self.head.logits(histories, self.weights.alone), dim=1)
+        """Return log-probabilities [B, N] of the head that never saw reasoning, at its own temperature."""
+        return torch.log_softmax(self.head.logits(histories) / self.weights.alone, dim=1)
 
     def parameters(self) -> dict[str, int]:
         """Return the number of learned values of each part."""
-        return {
+        found = {
             "tower": sum(p.numel() for p in self.head.tower.parameters()),
             "reasoning": sum(p.numel() for p in self.reasoning.parameters()),
             "encoder": int(self.encoder.components.size),
             "transitions": int(self.head.transitions.counts.nnz),
         }
+        if isinstance(self.head, MixedHead):
+            found["mixer"] = sum(p.numel() for p in self.head.mixer.parameters())
+        return found
 
     def save(self, folder: Path) -> None:
         """Write a self-contained folder: JSON and safetensors only."""
@@ -128,15 +129,13 @@ class Rechead:
         names = {kind: name for name, kind in ARCHITECTURES.items()}
         settings = {
             "architecture": names[type(self.reasoning)],
-            "shape": asdict(self.head.tower.shape),
             "weights": asdict(self.weights),
         }
         write_json(folder / _SETTINGS, settings)
         self.reader.save(folder)
-        self.head.transitions.save(folder / _TRANSITIONS)
-        for name, module in ((_TOWER, self.head.tower), (_REASONING, self.reasoning)):
-            with atomic_file(folder / name) as temporary:
-                save_file({key: value.contiguous() for key, value in module.state_dict().items()}, temporary)
+        self.head.save(folder)
+        with atomic_file(folder / _REASONING) as temporary:
+            save_file({key: value.contiguous() for key, value in self.reasoning.state_dict().items()}, temporary)
 
     @staticmethod
     def load(folder: Path) -> Rechead:
@@ -149,24 +148,26 @@ class Rechead:
         try:
             settings = read_json(folder / _SETTINGS)
             reader = Reader.load(folder)
-            shape = TowerShape(**settings["shape"])
-            stored = load_file(folder / _TOWER)
-            tower = HistoryTower(shape, stored.get("texts"), seed=0)
-            tower.load_state_dict(stored)
-            head = HistoryHead(tower, Transitions.load(folder / _TRANSITIONS))
-            reasoning = ARCHITECTURES[settings["architecture"]](reader.items, seed=0)
+            kind = ARCHITECTURES[settings["architecture"]]
+            head, weights = _load_head(folder, settings, reader)
+            reasoning = kind(reader.items, seed=0)
             reasoning.load_state_dict(load_file(folder / _REASONING))
-            weights = _weights(settings["weights"])
         except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
             raise InputError(f"the Rechead cannot be read: {error}", file=folder, cure=cure) from error
         return Rechead(head, reader, reasoning, weights)
 
 
-def _weights(stored: dict[str, object]) -> Weights:
-    both, alone = stored["with_reasoning"], stored["alone"]
-    strength, temperature = stored["strength"], stored["temperature"]
-    if not (isinstance(both, dict) and isinstance(alone, dict)):
-        raise TypeError("fusion weights are not mappings")
-    if not (isinstance(strength, float) and isinstance(temperature, float)):
-        raise TypeError("strength and temperature are not numbers")
-    return Weights(HeadWeights(**both), HeadWeights(**alone), strength, temperature)
+def _load_head(folder: Path, settings: dict[str, Any], reader: Reader) -> tuple[Head, Weights]:
+    if is_first_layout(settings):
+        old, numbers = load_first_head(folder, settings)
+        return old, _weights(numbers)
+    paper = ARCHITECTURES[settings["architecture"]] is PaperReasoning
+    head = FusedHead.load(folder) if paper else MixedHead.load(folder, reader.items)
+    return head, _weights(settings["weights"])
+
+
+def _weights(stored: dict[str, Any]) -> Weights:
+    numbers = {field.name: stored[field.name] for field in fields(Weights)}
+    if not all(isinstance(number, float) for number in numbers.values()):
+        raise TypeError("strength and temperatures are not numbers")
+    return Weights(**numbers)

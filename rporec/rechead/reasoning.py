@@ -8,7 +8,7 @@ needed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,18 +20,21 @@ from rporec import checkpoint
 from rporec.reasoning.parse import Parsed
 from rporec.rechead.examples import Examples
 from rporec.rechead.fusion import fit_weights
-from rporec.rechead.head import HeadWeights, HistoryHead, held_sample, ready
+from rporec.rechead.head import held_sample, ready
 from rporec.rechead.loss import grouped_cross_entropy
-from rporec.rechead.model import ReasoningModule, Weights
+from rporec.rechead.model import Head, ReasoningModule, Weights
 from rporec.rechead.reader import Evidence, Reader, Reasoning
 
 log = logging.getLogger(__name__)
 _BATCH = 128  # groups
 # AdamW. A handful of gate values must move further than the matrices, which at .002 memorised the slice (Industrial).
 _RATE, _GATE_RATE, _DECAY = 0.0005, 0.02, 0.01
+_LEAST = 1e-3  # sharpness of a head that knows nothing
 _FEW = 16  # values: scalars and gates
-_ROUNDS = 3  # of weights and residual, which look at each other; they agree to 3 digits after two
 _CHUNK_CELLS = 1 << 21
+_KEPT_CELLS = 1 << 26  # head logits (256 MB) that are kept over the epochs; more are computed again
+
+LogitsOf = Callable[[np.ndarray], Tensor]  # places of groups to the head's logits [e, N]
 
 
 @dataclass(frozen=True)
@@ -77,15 +80,14 @@ class ReasoningFit:
 
 @dataclass(frozen=True)
 class Frozen:
-    """What the module is fitted on top of: a head fitted on earlier rows, its fusion, the reader of texts."""
+    """What the module is fitted on top of: a head fitted on earlier rows, and the reader of texts."""
 
-    head: HistoryHead
-    weights: HeadWeights
+    head: Head
     reader: Reader
 
     def logits(self, examples: Examples) -> Tensor:
         """Return the head's logits [E, N]."""
-        return self.head.logits(examples.histories, self.weights)
+        return self.head.logits(examples.histories)
 
 
 def fit_reasoning(module: ReasoningModule, base: Frozen, told: Told, fit: ReasoningFit, folder: Path) -> list[float]:
@@ -111,8 +113,9 @@ def fit_reasoning(module: ReasoningModule, base: Frozen, told: Told, fit: Reason
     if not losses:
         first = told.take(np.arange(min(4 * _BATCH, len(told.examples))))
         module.fit_features(base.logits(first.examples), base.reader.read(first.samples))
+    logits_of = _kept_logits(base, told.examples)
     while len(losses) < fit.epochs:
-        losses.append(_epoch(module.train(), optimizer, base, told, (fit, len(losses))))
+        losses.append(_epoch(module.train(), optimizer, (base.reader, logits_of), told, (fit, len(losses))))
         checkpoint.save(path, module, optimizer, {"losses": " ".join(map(repr, losses))})
     starts = range(0, len(told.samples), _BATCH)
     module.eval().settle(base.reader.read(told.samples[start : start + _BATCH]) for start in starts)
@@ -129,26 +132,22 @@ def drop_text(evidence: Evidence, share: float, rng: np.random.Generator) -> Evi
 
 
 def fit_final_weights(base: Frozen, module: ReasoningModule, held: Told) -> Weights:
-    """Fit fusion, strength of the reasoning, and temperature on held-out rows, all by cross-entropy.
+    """Fit the strength of the reasoning and the temperatures on held-out rows, all by cross-entropy.
 
     Args:
-        base: head that was not fitted on `held`, and the fusion of the head alone, fitted there.
+        base: head that was not fitted on `held`.
         module: fitted reasoning module.
         held: groups with the reasoning that will be read at test time.
     """
     held = held.sample(base.head.n_items)
-    alone, reader = base.weights, base.reader
-    signals = base.head.signals(held.examples.histories, alone.prior)
-    both, strength = alone, 0.5
-    for _ in range(_ROUNDS):
-        residual = residuals(module, _fused(signals, both), reader, held.samples)
-        if not residual.any():
-            return Weights(alone, alone, 0.0, 1.0)
-        fitted = fit_weights(ready([*signals, residual], held.examples), (both.tower, both.transition, strength))
-        both, strength = HeadWeights(fitted.weights[0], fitted.weights[1], alone.prior), fitted.weights[2]
-    logits = _fused(signals, both)
-    logits = logits + strength * residuals(module, logits, reader, held.samples)
-    return Weights(both, alone, strength, temperature(logits, held.examples))
+    logits = base.logits(held.examples)
+    alone = temperature(logits, held.examples)
+    residual = residuals(module, logits, base.reader, held.samples)
+    if not residual.any():
+        return Weights(0.0, alone, alone)
+    sharpness, factor = fit_weights(ready([logits, residual], held.examples), (1.0, 0.5)).weights
+    sharpness = max(sharpness, _LEAST)
+    return Weights(factor / sharpness, 1.0 / sharpness, alone)
 
 
 def residuals(module: ReasoningModule, logits: Tensor, reader: Reader, samples: Reasoning) -> Tensor:
@@ -164,11 +163,15 @@ def residuals(module: ReasoningModule, logits: Tensor, reader: Reader, samples: 
 
 def temperature(logits: Tensor, held: Examples) -> float:
     """Return what divides logits [E, N] so that they fit held-out rows best, above 0."""
-    return 1.0 / max(fit_weights(ready([logits], held), (1.0,)).weights[0], 1e-3)
+    return 1.0 / max(fit_weights(ready([logits], held), (1.0,)).weights[0], _LEAST)
 
 
-def _fused(signals: list[Tensor], weights: HeadWeights) -> Tensor:
-    return weights.tower * signals[0] + weights.transition * signals[1]
+def _kept_logits(base: Frozen, examples: Examples) -> LogitsOf:
+    """Return a look-up of the head's logits by places of groups."""
+    if len(examples) * base.head.n_items > _KEPT_CELLS:
+        return lambda places: base.logits(examples.take(places))
+    kept = base.logits(examples)
+    return lambda places: kept[places]
 
 
 def _optimizer(module: ReasoningModule) -> torch.optim.AdamW:
@@ -181,18 +184,19 @@ def _optimizer(module: ReasoningModule) -> torch.optim.AdamW:
 def _epoch(
     module: ReasoningModule,
     optimizer: torch.optim.Optimizer,
-    base: Frozen,
+    head: tuple[Reader, LogitsOf],
     told: Told,
     when: tuple[ReasoningFit, int],
 ) -> float:
-    fit, number = when
+    (reader, logits_of), (fit, number) = head, when
     rng = np.random.default_rng([fit.seed, number])
     total = 0.0
     order = rng.permutation(len(told.examples))
     for start in range(0, len(order), _BATCH):
-        part = told.take(np.sort(order[start : start + _BATCH]))
-        evidence = drop_text(base.reader.read(part.samples), fit.text_dropout, rng)
-        logits = base.logits(part.examples).clone()  # a tensor born in inference mode takes no part in a gradient
+        places = np.sort(order[start : start + _BATCH])
+        part = told.take(places)
+        evidence = drop_text(reader.read(part.samples), fit.text_dropout, rng)
+        logits = logits_of(places).clone()  # a tensor born in inference mode takes no part in a gradient
         logits = logits + module(logits, evidence)
         owner, targets = torch.from_numpy(part.examples.owner), torch.from_numpy(part.examples.targets)
         loss = grouped_cross_entropy(logits, owner, targets)

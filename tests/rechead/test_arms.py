@@ -1,13 +1,17 @@
 """The whole Rechead on a toy market: planted reasoning helps, shuffled reasoning does not, folders keep the scores."""
 
+from dataclasses import asdict
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from rporec.errors import InputError
+from rporec.files import read_json, write_json
 from rporec.reasoning.parse import Parsed
 from rporec.rechead.arms import Arms, make_arms
-from rporec.rechead.head import count
+from rporec.rechead.head import FusedHead, count
 from rporec.rechead.model import Rechead
 from rporec.rechead.quality import qualities
 from tests.rechead import world
@@ -82,6 +86,23 @@ def test_a_saved_folder_scores_the_same(made, tmp_path):
     names = {path.suffix for path in (tmp_path / "final").rglob("*") if path.is_file()}
     assert names == {".json", ".safetensors"}
     assert again.encoder.encode(["acme lamp"]).shape == (1, 16)
+
+
+def test_a_folder_of_the_first_layout_is_still_read(made, tmp_path):
+    if not isinstance(made.final.head, FusedHead):
+        pytest.skip("the first layout had no mixer")
+    made.final.save(tmp_path)
+    tower, weights = made.final.head.tower, made.final.weights
+    save_file(tower.state_dict(), tmp_path / "tower.safetensors")
+    fusion = read_json(tmp_path / "fusion.json")
+    (tmp_path / "fusion.json").unlink()
+    settings = read_json(tmp_path / "rechead.json")
+    settings["shape"] = asdict(tower.shape)
+    settings["weights"] = {
+        "with_reasoning": fusion, "alone": fusion, "strength": weights.strength, "temperature": weights.temperature
+    }  # fmt: skip
+    write_json(tmp_path / "rechead.json", settings)
+    assert torch.equal(Rechead.load(tmp_path).score(HISTORIES, SAID), made.final.score(HISTORIES, SAID))
 
 
 def test_arms_share_the_reasoning_module_and_the_frozen_numbers(made):

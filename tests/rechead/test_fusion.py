@@ -59,3 +59,15 @@ def test_several_targets_a_group_by_hand():
         lambda part: [torch.tensor([[1.0, 0.0]])[part]], 1, 1, 10, np.zeros(4, dtype=int), np.array([0, 0, 0, 1])
     )
     assert fit_weights(posed, (0.1,)).weights[0] == pytest.approx(np.log(3), abs=1e-4)
+
+
+def test_a_weight_that_overshoots_below_zero_comes_back():
+    # Two signals that nearly cancel: the first Newton steps throw one of them below 0, where it does not belong.
+    rng = torch.Generator().manual_seed(2)
+    one = torch.randn(3000, 12, generator=rng)
+    other = one + 0.3 * torch.randn(3000, 12, generator=rng)
+    targets = torch.multinomial(torch.softmax(0.2 * one + 1.2 * other, 1), 1, generator=rng)[:, 0].numpy()
+    fitted = [fit_weights(problem([one, other], targets), start) for start in ((0.2, 1.2), (9.0, 0.01), (0.01, 9.0))]
+    for again in fitted:
+        assert again.weights == pytest.approx((0.2, 1.2), abs=0.15)
+        assert again.loss == pytest.approx(fitted[0].loss, abs=1e-6)

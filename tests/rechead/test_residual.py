@@ -6,7 +6,7 @@ import torch
 
 from rporec.reasoning.parse import Parsed
 from rporec.rechead import reasoning as fitting
-from rporec.rechead.head import HeadWeights, HistoryHead
+from rporec.rechead.head import FusedHead, HeadWeights, HistoryHead
 from rporec.rechead.model import ARCHITECTURES
 from rporec.rechead.reader import Reader
 from rporec.rechead.reasoning import Frozen, ReasoningFit, drop_text, fit_reasoning
@@ -32,7 +32,7 @@ def told():
 def base(reader, told) -> Frozen:
     tower = HistoryTower(world.shape(), reader.items, seed=1)
     counts = Transitions.fit(told.examples.row_histories, told.examples.targets, world.N, 0.5)
-    return Frozen(HistoryHead(tower, counts), HeadWeights(0.1, 0.5, 4.0), reader)
+    return Frozen(FusedHead(HistoryHead(tower, counts), HeadWeights(0.1, 0.5, 4.0)), reader)
 
 
 @pytest.fixture(params=list(ARCHITECTURES))
@@ -95,7 +95,7 @@ def test_a_slice_without_reasoning_teaches_nothing(module, base, told, tmp_path,
     assert "no well-formed reasoning" in caplog.text
     weights = fitting.fit_final_weights(base, module, silent)
     assert weights.strength == 0
-    assert weights.with_reasoning == weights.alone
+    assert weights.temperature == weights.alone
 
 
 def test_gates_can_close(reader):

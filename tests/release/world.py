@@ -19,8 +19,10 @@ from rporec.encode import TextEncoder
 from rporec.evaluation import terms
 from rporec.reasoning.parse import render
 from rporec.reasoning.prompt import build_prompt, item_line
+from rporec.rechead.channels import Channels, nearest
 from rporec.rechead.examples import Examples
-from rporec.rechead.head import HeadWeights, HistoryHead
+from rporec.rechead.mixed import MixedHead
+from rporec.rechead.mixer import Mixer
 from rporec.rechead.model import Rechead, Weights
 from rporec.rechead.reader import Reader
 from rporec.rechead.residual import ReasoningResidual
@@ -100,9 +102,9 @@ def write_rechead(folder: Path, catalogue: Catalogue, train: pl.DataFrame) -> No
     tower = refit_tower(examples, torch.from_numpy(encoder.encode(texts)), fit, 2, folder.parent / "tower").tower
     moves = Transitions.fit(examples.row_histories, examples.targets, N, 0.5)
     reader = Reader.fit(encoder, texts, [item_line(item, catalogue) for item in range(N)])
-    head = HistoryHead(tower, moves)
-    both = HeadWeights(tower=1.0, transition=0.5, prior=4.0)
-    weights = Weights(with_reasoning=both, alone=both, strength=0.7, temperature=0.9)
+    head = MixedHead(tower, Channels.count(examples, moves, reader.items, nearest(reader.items)), Mixer(seed=0), 4.0)
+    head.mixer.begin(*head.read(examples.histories), head.channels.item_features, {0: 1.0, 1: 0.5})
+    weights = Weights(strength=0.7, temperature=0.9, alone=1.0)
     Rechead(head, reader, ReasoningResidual(reader.items, seed=0), weights).save(folder)
 
 

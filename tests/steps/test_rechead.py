@@ -15,6 +15,7 @@ from rporec.files import read_json
 from rporec.reasoning.parse import render
 from rporec.rechead import arms
 from rporec.rechead.model import Rechead
+from rporec.rechead.tower import HistoryTower
 from steps import stage
 from steps.rechead import rechead
 from tests.project import ROOT
@@ -126,5 +127,5 @@ def test_the_paper_architecture_is_a_param(tmp_path: Path) -> None:
     stage.execute("rechead", rechead, root)
     settings = read_json(root / "outputs/rechead/final/rechead.json")
     assert settings["architecture"] == "paper"
-    assert settings["shape"]["ids"] is False
-    assert settings["weights"]["alone"]["transition"] == 0
+    assert HistoryTower.load(root / "outputs/rechead/final/tower.safetensors").shape.ids is False
+    assert read_json(root / "outputs/rechead/final/fusion.json")["transition"] == 0
