@@ -1,8 +1,8 @@
 """The Rechead: history + reasoning to log-probabilities of the whole catalogue.
 
 The one scoring function of reward, evaluation and service. Frozen: fitting is `rporec.rechead.train` and `reasoning`.
-All scores are computed without gradient on CPU, and a group's scores do not depend on the other groups of the call (beyond
-rounding, 1e-4 nats).
+All scores are computed without gradient on CPU, and a group's scores do not depend on the other groups of the call
+(beyond rounding, 1e-4 nats).
 """
 
 from __future__ import annotations
