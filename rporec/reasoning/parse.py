@@ -1,8 +1,10 @@
 """The one parser of completions: strict, so that a broken format never reaches the Rechead or the reward.
 
 A completion is well formed when it holds each of the four tags exactly once, in the order
-``<think> </think> <answer> </answer>``, with something written in both parts. Text outside the two parts is allowed but
-counted, because the reward charges for it. This module does not judge what the text says (see `ground`).
+``<think> </think> <answer> </answer>``, letter by letter (no capitals, spaces or attributes), with at least one visible
+character in both parts: a NUL or a zero-width space says nothing, and would otherwise buy the reward of a full format.
+Text outside the two parts is allowed but counted, because the reward charges for it. This module does not judge what
+the text says (see `ground`).
 """
 
 from dataclasses import dataclass
@@ -51,7 +53,7 @@ def parse(completion: str) -> Parsed:
     think, think_end, answer, answer_end = places
     thought = completion[think + len(THINK_OPEN) : think_end].strip()
     guess = completion[answer + len(ANSWER_OPEN) : answer_end].strip()
-    if not thought or not guess:
+    if not _visible(thought) or not _visible(guess):
         return _broken(completion)
     gaps = (
         completion[:think],
@@ -65,7 +67,7 @@ def render(thought: str, answer: str) -> str:
     """Write a completion that `parse` reads back as exactly this thought and answer.
 
     Args:
-        thought: text free of tags (pass catalogue text through `neutralise` first), not blank.
+        thought: text free of tags (pass catalogue text through `neutralise` first), with a visible character.
         answer: as thought.
 
     Raises:
@@ -89,6 +91,10 @@ def neutralise(text: str) -> str:
 
 
 _HARMLESS = str.maketrans({"<": "‹", ">": "›", '"': "'", "“": "'", "”": "'", "„": "'"})
+
+
+def _visible(text: str) -> bool:
+    return any(letter.isprintable() and not letter.isspace() for letter in text)
 
 
 def _broken(completion: str) -> Parsed:
