@@ -28,6 +28,7 @@ from rporec.release import commit, lookup, summary
 from steps.stage import guarded
 
 log = logging.getLogger("rporec")
+_PAGE = Path("outputs/cot/reasoning.html")  # a night from before there was one has none
 _ACTS_CODE = ("steps/gate.py", "steps/promote.py", "rporec/evaluation", "rporec/release")
 
 
@@ -177,7 +178,7 @@ def _registry_in_background(space: Workspace) -> Iterator[None]:
 
 
 def report(space: Workspace, ran: set[str], shown: Path) -> None:
-    """Write reports/summary.json, copy the reports to the folder `shown`, print the table and where things lie."""
+    """Write reports/summary.json, copy all reports to the folder `shown`, print the table and where things lie."""
     stages = repro.stage_names(space.root)
     cached = [name for name in (*stages, *summary.ACTS) if name not in ran]
     facts = summary.RunFacts(
@@ -186,6 +187,8 @@ def report(space: Workspace, ran: set[str], shown: Path) -> None:
     built = summary.build_summary(space.root, facts)
     reports = space.root / "reports"
     write_json(reports / "summary.json", built)
+    if (space.root / _PAGE).exists():
+        _copy(space.root / _PAGE, reports / _PAGE.name)
     if shown != reports:
         for path in sorted(path for path in reports.iterdir() if path.is_file()):
             _copy(path, shown / path.name)
@@ -205,7 +208,10 @@ def closing(built: dict[str, Any], reports: Path, gates: dict[str, Any]) -> str:
     lines += [f"  {gate['name']}: {gate['reason']}" for gate in gates["gates"] if gate["status"] == "fail"]
     if built["version"] is not None:
         lines.append(f"registry: {lookup.model_name(built['profile'])} version {built['version']}")
-    lines += [f"report: {reports / 'report.html'}", f"summary: {reports / 'summary.json'}", ""]
+    lines += [
+        f"{page}: {reports / page}.html" for page in ("report", "reasoning") if (reports / f"{page}.html").exists()
+    ]
+    lines += [f"summary: {reports / 'summary.json'}", ""]
     return "\n".join(lines)
 
 

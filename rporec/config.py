@@ -81,6 +81,7 @@ class CotParams(Section):
     temperature: float = Field(ge=0, le=2, description="0 = greedy")
     batch_size: int = Field(ge=1, description="prompts generated together")
     shard_groups: int = Field(ge=1, description="groups a resumable shard")
+    told_margin: Share = Field(description="rows whose text names what only the target could tell, above chance")
 
 
 class RecheadParams(Section):

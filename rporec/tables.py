@@ -62,6 +62,8 @@ COMPLETIONS = Table(
         "thought": _STR, "answer": _STR, "well_formed": _BOOL, "grounded": _F64,
     },
 )  # fmt: skip
+# What the backbone was taught to write: composed with the target in view, so never an input of the Rechead.
+COMPOSED = Table("composed", {"row_id": _I64, "thought": _STR, "answer": _STR})
 ROLLOUTS = Table(
     "rollouts",
     {

@@ -12,7 +12,7 @@ from steps.stage import Outcome, Stage, run_stage
 
 
 def backbone(stage: Stage) -> Outcome:
-    """Make the backbone and write its folder, its training curve and a summary."""
+    """Make the backbone and write its folder, the texts it was taught, its training curve and a summary."""
     params = stage.params.backbone
     rows = tables.read(stage.inputs("sequence/train.parquet"), tables.ROWS)
     material = Material(
@@ -22,6 +22,7 @@ def backbone(stage: Stage) -> Outcome:
     )
     learned = learn_to_write(material, params, stage.params.run.seed, stage.work)
     learned.writer.save(stage.new / "model")
+    tables.write(learned.composed, stage.new / "composed.parquet", tables.COMPOSED)
     losses = learned.tuned.losses
     curve = pl.DataFrame(
         {"step": range(1, len(losses) + 1), "loss": losses}, schema={"step": pl.Int64, "loss": pl.Float64}
@@ -35,7 +36,7 @@ def backbone(stage: Stage) -> Outcome:
     )
     loss = "" if learned.held_out_loss is None else f", held-out loss {learned.held_out_loss:.3f}"
     return Outcome(
-        closing=f"{parameters / 1e6:.2f} M parameters fine-tuned on {learned.examples} composed texts, "
+        closing=f"{parameters / 1e6:.2f} M parameters fine-tuned on {learned.composed.height} composed texts, "
         f"{learned.tuned.tokens} tokens{loss}",
         metrics={name: float(value) for name, value in summary.items() if value is not None},
         files=("backbone.json", "curve.csv"),
@@ -45,7 +46,7 @@ def backbone(stage: Stage) -> Outcome:
 def _summary(learned: Learned) -> dict[str, float | None]:
     return {
         "vocabulary": len(learned.writer.tokenizer),
-        "examples": learned.examples,
+        "examples": learned.composed.height,
         "tokens": learned.tuned.tokens,
         "steps": len(learned.tuned.losses),
         "last_loss": learned.tuned.losses[-1] if learned.tuned.losses else None,

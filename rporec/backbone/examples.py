@@ -55,9 +55,10 @@ class Drawing:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Examples as token ids, and what the token budget cost: `shortened` prompts lost `dropped` items."""
+    """Examples as token ids and as text, and what the token budget cost: `shortened` prompts lost `dropped` items."""
 
     examples: list[Example]
+    texts: list[str]
     shortened: int
     dropped: int
 
@@ -117,12 +118,14 @@ def prepare(events: Sequence[Event], source: Source, writer: Writer, max_prompt_
     longest = max(map(len, histories), default=1)
     fitted = fit_prompts(histories, source.catalogue, max(1, longest), max_prompt_tokens, writer.count)
     examples: list[Example] = []
+    composed: list[str] = []
     for event, prompt, shown in zip(events, fitted.prompts, fitted.shown, strict=True):
         prompt_ids = writer.encode(prompt)
         texts = list(completions_of(replace(event, history=shown), source))
+        composed += texts
         completions = writer.tokenizer(texts, add_special_tokens=False)["input_ids"]
         examples += [
             Example(prompt_ids=prompt_ids, completion_ids=[*completion, writer.eos_id], row=row)
             for completion, row in zip(completions, event.rows, strict=True)
         ]
-    return Prepared(examples=examples, shortened=fitted.shortened, dropped=fitted.dropped)
+    return Prepared(examples=examples, texts=composed, shortened=fitted.shortened, dropped=fitted.dropped)

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import polars as pl
 
+from rporec import tables
 from rporec.backbone.embedded import Shape, build_model, train_tokenizer
-from rporec.backbone.examples import Drawing, Event, completions_of, count_follows, draw_events, prepare
+from rporec.backbone.examples import Drawing, Event, Prepared, completions_of, count_follows, draw_events, prepare
 from rporec.backbone.finetune import Tuned, Tuning, fine_tune, mean_loss
 from rporec.backbone.source import Writer, load_writer
 from rporec.catalogue import Catalogue
 from rporec.config import BackboneParams
 from rporec.reasoning.compose import Source
+from rporec.reasoning.parse import parse
 
 _HELD_OUT_EXAMPLES = 256
 _CHECKPOINT_EVERY = 50  # steps, about half a minute
@@ -27,7 +29,7 @@ class Learned:
         writer: model and tokenizer, in eval mode.
         tuned: losses of the fine-tuning; empty without it.
         held_out_loss: nats a completion token on rows that were not learned, None where there are none.
-        examples: composed texts learned from.
+        composed: the texts learned from, a COMPOSED table.
         shortened: prompts that lost items to the token budget.
         dropped: items lost.
     """
@@ -35,7 +37,7 @@ class Learned:
     writer: Writer
     tuned: Tuned
     held_out_loss: float | None
-    examples: int
+    composed: pl.DataFrame
     shortened: int
     dropped: int
 
@@ -86,10 +88,20 @@ def learn_to_write(material: Material, params: BackboneParams, seed: int, kept: 
         writer=writer,
         tuned=tuned,
         held_out_loss=mean_loss(writer.model, measured, tuning) if measured else None,
-        examples=len(prepared.examples),
+        composed=_composed(prepared),
         shortened=prepared.shortened,
         dropped=prepared.dropped,
     )
+
+
+def _composed(prepared: Prepared) -> pl.DataFrame:
+    said = [parse(text) for text in prepared.texts]
+    columns = {
+        "row_id": [example.row for example in prepared.examples],
+        "thought": [one.thought for one in said],
+        "answer": [one.answer for one in said],
+    }
+    return pl.DataFrame(columns, schema=tables.COMPOSED.columns)
 
 
 def _writer(params: BackboneParams, seed: int, source: Source, events: Iterable[Event]) -> Writer:

@@ -12,6 +12,7 @@ from html import escape
 from typing import Any
 
 from rporec.evaluation.charts import Bar, bar_chart, line_chart
+from rporec.evaluation.markup import figure, mark, page, table, text
 
 _METRIC = "ndcg@10"
 _RANKERS = (
@@ -20,20 +21,6 @@ _RANKERS = (
 )  # fmt: skip
 _METRICS = ("hr@5", "hr@10", "hr@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr")
 _SLICE_RANKERS = ("rporec", "no_reasoning", "fusion")
-_STYLE = """
-:root{color-scheme:light dark;--ink:#1c2430;--dim:#5f6b7a;--line:#d8dee6;--back:#fff;--card:#f6f8fa}
-@media(prefers-color-scheme:dark){:root{--ink:#e4e9ef;--dim:#9aa7b8;--line:#39424e;--back:#12171d;--card:#1a2129}}
-body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--back);max-width:1000px;
-  margin:2rem auto;padding:0 1rem}
-h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px solid var(--line)}
-table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}.wide{overflow-x:auto}
-th,td{text-align:right;padding:.25rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}
-th:first-child,td:first-child,.text{text-align:left}tr.own{font-weight:600}figure{margin:1rem 0}
-figcaption,.dim{color:var(--dim);font-size:.9rem}svg{width:100%;height:auto;font:12px system-ui,sans-serif}
-svg text{fill:currentColor}.axis{stroke:var(--dim)}.whisker{stroke:currentColor;fill:none}
-.pass{color:#2f8f4e}.fail{color:#d1432f}
-.sample{background:var(--card);border-radius:8px;padding:.7rem 1rem;margin:.7rem 0}
-"""
 
 
 @dataclass(frozen=True)
@@ -70,20 +57,7 @@ def render(data: ReportData) -> str:
         ("Reasoning that failed", _samples(data.samples.get("bad", ()))),
         ("Times", _stages(data.stages)),
     ]
-    body = "".join(f"<h2>{escape(name)}</h2>{html}" for name, html in sections if html)
-    title = escape(data.title)
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width,initial-scale=1">'
-        f"<title>{title}</title><style>{_STYLE}</style></head><body><h1>{title}</h1>{body}</body></html>\n"
-    )
-
-
-def figure(value: float | int | None, digits: int = 4) -> str:
-    """Return a number as the report writes it; unknown is a dash, large ones (milliseconds, MB) need no fractions."""
-    if value is None:
-        return "–"
-    return str(value) if isinstance(value, int) else f"{value:.{digits if abs(value) < 100 else 0}f}"
+    return page(data.title, sections)
 
 
 def _verdict(verdict: Mapping[str, Any] | None) -> str:
@@ -93,9 +67,9 @@ def _verdict(verdict: Mapping[str, Any] | None) -> str:
     for gate in verdict["gates"]:
         span = "–" if gate["interval"] is None else f"[{gate['interval'][0]:.4f}, {gate['interval'][1]:.4f}]"
         figures = [figure(gate["observed"]), span, figure(gate["threshold"])]
-        rows.append([escape(gate["name"]), _mark(gate["status"]), *figures, escape(gate["reason"])])
-    table = _table(["gate", "status", "observed", "interval", "threshold", "reason"], rows, text={1, 5})
-    return f"<p>{_mark(verdict['verdict'])} for package {escape(verdict['package_hash'][:12])}</p>{table}"
+        rows.append([escape(gate["name"]), mark(gate["status"]), *figures, escape(gate["reason"])])
+    gates = table(["gate", "status", "observed", "interval", "threshold", "reason"], rows, text={1, 5})
+    return f"<p>{mark(verdict['verdict'])} for package {escape(verdict['package_hash'][:12])}</p>{gates}"
 
 
 def _rankers(metrics: Mapping[str, Any]) -> str:
@@ -110,7 +84,7 @@ def _rankers(metrics: Mapping[str, Any]) -> str:
     best = "" if oracle is None else f"<p>Best that any model could reach: NDCG@10 {figure(oracle[_METRIC])}.</p>"
     told = f"{metrics['rows']} rows of {metrics['users']} users; all {metrics['items']} items of the catalogue ranked."
     chart = bar_chart("NDCG@10 with its interval, by user", bars)
-    return f'<p class="dim">{told}</p>{_table(["ranker", *_METRICS, "n"], rows)}{best}{chart}'
+    return f'<p class="dim">{told}</p>{table(["ranker", *_METRICS, "n"], rows)}{best}{chart}'
 
 
 def _comparisons(metrics: Mapping[str, Any]) -> str:
@@ -123,7 +97,7 @@ def _comparisons(metrics: Mapping[str, Any]) -> str:
         if found["difference"] is not None:
             bars.append(Bar(other, found["difference"], found["low"], found["high"], strong=True))
     chart = bar_chart("NDCG@10: rporec minus the other, with its interval", bars)
-    return chart + _table(["against", "metric", "difference", "interval", "smallest shown", "users"], rows, text={1})
+    return chart + table(["against", "metric", "difference", "interval", "smallest shown", "users"], rows, text={1})
 
 
 def _slices(metrics: Mapping[str, Any]) -> str:
@@ -137,7 +111,7 @@ def _slices(metrics: Mapping[str, Any]) -> str:
         for name, found in metrics["slices"].items()
     ]
     head = ["slice", "rows", *_SLICE_RANKERS, "rporec - fusion", "interval", "smallest shown", "users"]
-    return _table(head, rows) if rows else ""
+    return table(head, rows) if rows else ""
 
 
 def _calibration(metrics: Mapping[str, Any]) -> str:
@@ -163,32 +137,15 @@ def _sample(sample: Mapping[str, Any]) -> str:
         ("best five", " | ".join(sample["top"])),
         ("form", f"well formed: {sample['well_formed']}, grounded: {sample['grounded']:.2f}"),
     ]
-    told = "".join(f"<div><b>{name}</b> {escape(str(text))}</div>" for name, text in lines)
+    told = "".join(f'<div dir="auto"><b>{name}</b> {text(str(value))}</div>' for name, value in lines)
     return f'<div class="sample">{told}</div>'
 
 
 def _stages(stages: Sequence[Mapping[str, Any]]) -> str:
     rows = [[escape(stage["name"]), figure(stage["seconds"], 1), figure(stage["peak_mb"], 0)] for stage in stages]
-    return _table(["stage", "seconds", "peak MB"], rows) if rows else ""
+    return table(["stage", "seconds", "peak MB"], rows) if rows else ""
 
 
 def _difference(found: Mapping[str, Any]) -> list[str]:
     span = "–" if found["low"] is None else f"[{found['low']:+.4f}, {found['high']:+.4f}]"
     return [figure(found["difference"]), span, figure(found["smallest_detectable"]), str(found["users"])]
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], text: set[int] | None = None) -> str:
-    """Return a table; cells are HTML already, those in `text` columns are set to the left."""
-    kinds = [' class="text"' * (place in (text or ())) for place in range(len(head))]
-    top = "".join(f"<th{kind}>{escape(name)}</th>" for kind, name in zip(kinds, head, strict=True))
-    body = ""
-    for row in rows:
-        cells = "".join(f"<td{kind}>{cell}</td>" for kind, cell in zip(kinds, row, strict=True))
-        own = ' class="own"' if row[0] == "rporec" else ""
-        body += f"<tr{own}>{cells}</tr>"
-    return f'<div class="wide"><table><tr>{top}</tr>{body}</table></div>'
-
-
-def _mark(status: str) -> str:
-    shade = status if status in ("pass", "fail") else "dim"
-    return f'<b class="{shade}">{escape(status.replace("_", " "))}</b>'

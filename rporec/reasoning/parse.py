@@ -13,6 +13,7 @@ THINK_OPEN = "<think>"
 THINK_CLOSE = "</think>"
 ANSWER_OPEN = "<answer>"
 ANSWER_CLOSE = "</answer>"
+_TOLD = 200  # characters of a text in an error
 TAGS = (THINK_OPEN, THINK_CLOSE, ANSWER_OPEN, ANSWER_CLOSE)
 
 
@@ -75,7 +76,7 @@ def render(thought: str, answer: str) -> str:
     """
     completion = f"{THINK_OPEN}{thought}{THINK_CLOSE}{ANSWER_OPEN}{answer}{ANSWER_CLOSE}"
     if parse(completion) != Parsed(thought.strip(), answer.strip(), well_formed=True, outside=0):
-        raise ValueError(f"thought and answer must be written text without tags, got {completion!r}")
+        raise ValueError(f"thought and answer must be written text without tags, got {completion[:_TOLD]!r}")
     return completion
 
 

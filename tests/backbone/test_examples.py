@@ -61,12 +61,13 @@ def test_prompt_thought_and_answer_belong_together():
     assert len(made.examples) == rows().height
     targets = dict(rows().select("row_id", "target").iter_rows())
     histories = {row: event.history for event in events for row in event.rows}
-    for example in made.examples:
+    for example, text in zip(made.examples, made.texts, strict=True):
         assert example.completion_ids[-1] == writer.eos_id
         said = parse(writer.decode(example.completion_ids))
         assert said.well_formed
         assert said.outside == 0
         assert said.answer == item_line(targets[example.row], shop)
+        assert parse(text) == said
         assert grounder.check(said.thought, histories[example.row]).share == 1.0
         assert writer.tokenizer.decode(example.prompt_ids) == build_prompt(histories[example.row], shop, 2)
 

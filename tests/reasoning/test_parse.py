@@ -166,7 +166,9 @@ def test_rendered_text_comes_back(thought, answer):
         assert parse(render(thought, answer)) == Parsed(thought, answer, well_formed=True, outside=0)
 
 
-@pytest.mark.parametrize(("thought", "answer"), [("", "b"), ("a", " "), ("a</think>", "b"), ("a", "<answer>b"), ("a", "\x00")])
+@pytest.mark.parametrize(
+    ("thought", "answer"), [("", "b"), ("a", " "), ("a</think>", "b"), ("a", "<answer>b"), ("a", "\x00")]
+)
 def test_text_that_would_break_the_format_is_not_rendered(thought, answer):
     with pytest.raises(ValueError, match="without tags"):
         render(thought, answer)

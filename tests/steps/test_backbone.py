@@ -3,6 +3,7 @@
 import polars as pl
 import pytest
 
+from rporec import tables
 from rporec.backbone import finetune, learn
 from rporec.backbone.source import load_writer
 from rporec.errors import InputError
@@ -22,6 +23,9 @@ def test_a_writer_comes_out_and_the_loss_falls(tmp_path):
     summary = read_json(folder / "backbone.json")
     assert summary["steps"] == curve.height
     assert summary["examples"] == 24
+    taught = tables.read(folder / "composed.parquet", tables.COMPOSED)
+    assert taught.height == 24
+    assert not (taught["thought"] == "").any()
     assert summary["source"] == "embedded"
     assert outcome.metrics["held_out_loss"] == summary["held_out_loss"]
 

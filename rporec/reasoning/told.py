@@ -1,0 +1,146 @@
+"""Was the writer told the target? Its texts are searched for words that it could not have known.
+
+A good writer guesses the target, so that naming it proves nothing. What counts is what nobody could reach from the
+prompt and the training texts: **telling words** of an item that never occurred in a fit row (neither bought nor in a
+history) are the words of its title, brand, category and line that no other item has and that are no everyday words; an
+item without such a word has its name (brand and title terms, in their order) instead, where no other item has it. What
+the prompt itself holds does not count.
+
+A row is *named* when a text of its group holds one of its target's telling words. The same is asked of the targets of
+all other rows (those of the row's own basket left out), which is what chance and world knowledge of the catalogue give;
+the difference is the **excess**. It is near 0 for a writer that works from the history and near 1 for one that was
+told. Not a proof of innocence: hints that words shared between items carry are not seen.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from scipy.stats import binom
+
+from rporec.catalogue import Catalogue
+from rporec.errors import InputError
+from rporec.reasoning.ground import words_of
+from rporec.reasoning.prompt import item_line
+from rporec.reasoning.words import EVERYDAY
+
+Words = tuple[str, ...]
+
+_SURE = 0.001  # chance of a false alarm: it would stop a night
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """What was written for one group: its prompt, its completions as generated, and the targets of its rows."""
+
+    prompt: str
+    completions: Sequence[str]
+    targets: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the check found.
+
+    Attributes:
+        rows: rows whose target has telling words and which another target can be set against.
+        named: share of them whose text names their own target, None without rows.
+        by_chance: expected share for the target of another row, None without rows.
+        told: whether `named` is beyond `by_chance` plus the margin, by an exact binomial test at .001.
+        examples: up to three named targets, as the words that were found.
+    """
+
+    rows: int
+    named: float | None
+    by_chance: float | None
+    told: bool
+    examples: tuple[str, ...]
+
+    @property
+    def excess(self) -> float | None:
+        """`named` minus `by_chance`."""
+        return None if self.named is None or self.by_chance is None else self.named - self.by_chance
+
+
+def telling_words(catalogue: Catalogue, learned: Iterable[int]) -> dict[int, frozenset[Words]]:
+    """Return the telling words of each item that has some, each as a run of words that a text must hold.
+
+    Args:
+        catalogue: texts of N items.
+        learned: items of the fit rows, as targets or in histories.
+    """
+    texts = [set(words_of(_text(item, catalogue))) for item in range(catalogue.n)]
+    names = [tuple(words_of(catalogue.short_text(item))) for item in range(catalogue.n)]
+    holders = Counter(word for words in texts for word in words)
+    # A name within a longer one is no name: who writes of the other item has written both.
+    namesakes = Counter(run for name in names for run in _runs(name, range(2, len(name) + 1)))
+    found: dict[int, frozenset[Words]] = {}
+    for item in sorted(set(range(catalogue.n)) - set(learned)):
+        own: frozenset[Words] = frozenset((word,) for word in texts[item] - EVERYDAY if holders[word] == 1)
+        name = names[item]
+        if not own and len(set(name) - EVERYDAY) > 1 and namesakes[name] == 1:
+            own = frozenset([name])
+        if own:
+            found[item] = own
+    return found
+
+
+def check(texts: Sequence[Text], telling: Mapping[int, frozenset[Words]], margin: float) -> Told:
+    """Compare how often texts name their own target with how often they name another row's.
+
+    Args:
+        texts: one for each group.
+        telling: as made by `telling_words`.
+        margin: excess that is let pass (share of rows).
+    """
+    asked = Counter(target for text in texts for target in text.targets if target in telling)
+    lengths = sorted({len(run) for target in asked for run in telling[target]})
+    owners = {run: target for target in asked for run in telling[target]}
+    rows, named, by_chance = 0, 0, 0.0
+    examples: list[str] = []
+    for text in texts:
+        own = [target for target in text.targets if target in telling]
+        others = asked.total() - sum(asked[target] for target in set(own))
+        if not own or not others:
+            continue
+        written = set().union(*(_runs(words_of(completion), lengths) for completion in text.completions))
+        found = written - _runs(words_of(text.prompt), lengths)
+        hits = {owners[run]: run for run in sorted(found & owners.keys())}
+        rows += len(own)
+        named += sum(target in hits for target in own)
+        by_chance += len(own) * sum(asked[target] for target in hits if target not in own) / others
+        examples += [" ".join(hits[target]) for target in own if target in hits]
+    if not rows:
+        return Told(0, None, None, told=False, examples=())
+    chance = by_chance / rows
+    # P(at least so many named), were the true share as high as is let pass.
+    told = bool(binom.sf(named - 1, rows, min(1.0, chance + margin)) < _SURE)
+    return Told(rows, named / rows, chance, told, tuple(dict.fromkeys(examples))[:_SHOWN])
+
+
+def refuse(found: Told, margin: float) -> None:
+    """Stop where the writer was told.
+
+    Raises:
+        InputError: it was; the message has the figures and what was written.
+    """
+    if found.told:
+        raise InputError(
+            f"leak: texts name targets that their writer cannot have known; for instance {', '.join(found.examples)}",
+            field="completions",
+            value=f"named in {found.named:.1%} of {found.rows} rows, {found.by_chance:.1%} by chance",
+            rule=f"at most {margin:.1%} of rows above chance (cot.told_margin)",
+            cure="find how the target reaches the prompt or the weights: only fit rows may teach, only histories may "
+            "be shown",
+        )  # fmt: skip
+
+
+def _text(item: int, catalogue: Catalogue) -> str:
+    # The line as well: it holds the clipped words that a writer would repeat.
+    parts = (catalogue.titles[item], catalogue.brands[item], catalogue.categories[item], item_line(item, catalogue))
+    return " ".join(parts)
+
+
+def _runs(words: Sequence[str], lengths: Iterable[int]) -> set[Words]:
+    return {tuple(words[place : place + length]) for length in lengths for place in range(len(words) - length + 1)}
