@@ -208,9 +208,8 @@ def closing(built: dict[str, Any], reports: Path, gates: dict[str, Any]) -> str:
     lines += [f"  {gate['name']}: {gate['reason']}" for gate in gates["gates"] if gate["status"] == "fail"]
     if built["version"] is not None:
         lines.append(f"registry: {lookup.model_name(built['profile'])} version {built['version']}")
-    lines += [
-        f"{page}: {reports / page}.html" for page in ("report", "reasoning") if (reports / f"{page}.html").exists()
-    ]
+    pages = [reports / "report.html", reports / _PAGE.name]
+    lines += [f"{page.stem}: {page}" for page in pages if page.exists()]
     lines += [f"summary: {reports / 'summary.json'}", ""]
     return "\n".join(lines)
 

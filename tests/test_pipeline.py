@@ -30,7 +30,8 @@ def test_a_fresh_clone_ends_with_a_champion(world: World) -> None:
     assert summary["version"] == 1
     gates = json.loads((world.clone / "reports" / "tiny" / "gates.json").read_text())
     assert gates["package_hash"] == summary["package_hash"]
-    assert (world.clone / "reports" / "tiny" / "report.html").stat().st_size > 10_000
+    for page in ("report.html", "reasoning.html"):
+        assert (world.clone / "reports" / "tiny" / page).stat().st_size > 10_000
 
 
 def test_the_run_tells_stages_recommendation_verdict_and_paths(world: World) -> None:

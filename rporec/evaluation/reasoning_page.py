@@ -30,7 +30,7 @@ _COPIES = {
 _TOLD = {
     "rows": "rows that can tell",
     "named": "texts that name their own target by words nobody could know",
-    "by_chance": "the same for the target of another row",
+    "by_chance": "texts of other groups that name the same target",
     "excess": "excess",
     "margin": "excess let pass",
 }
@@ -44,7 +44,7 @@ _DEFINITIONS = (
     "brevity penalty against the nearest length) of at most 500 texts, each against all others of the sample.",
     "Told: words of a target that stand in no other item, no prompt and no everyday English, for targets that no fit "
     "row holds (an item without such a word: its name, where no other has it). A writer that works from the history "
-    "names them as seldom as those of another row's target.",
+    "names them as seldom as the texts for other customers do.",
 )
 
 

@@ -6,10 +6,10 @@ history) are the words of its title, brand, category and line that no other item
 item without such a word has its name (brand and title terms, in their order) instead, where no other item has it. What
 the prompt itself holds does not count.
 
-A row is *named* when a text of its group holds one of its target's telling words. The same is asked of the targets of
-all other rows (those of the row's own basket left out), which is what chance and world knowledge of the catalogue give;
-the difference is the **excess**. It is near 0 for a writer that works from the history and near 1 for one that was
-told. Not a proof of innocence: hints that words shared between items carry are not seen.
+A row is *named* when a text of its group holds one of its target's telling words. How often the texts of all groups that
+did not buy this target name it is what chance and a liking for some word give; the difference is the **excess**. It is
+near 0 for a writer that works from the history and near 1 for one that was told. A pretrained writer may know what the
+fit rows do not, so a margin is let pass. Not a proof of innocence: hints by words that items share are not seen.
 """
 
 from collections import Counter
@@ -44,9 +44,9 @@ class Told:
     """What the check found.
 
     Attributes:
-        rows: rows whose target has telling words and which another target can be set against.
+        rows: rows whose target has telling words and was not bought by all groups.
         named: share of them whose text names their own target, None without rows.
-        by_chance: expected share for the target of another row, None without rows.
+        by_chance: share expected of the text of a random group that did not buy the target, None without rows.
         told: whether `named` is beyond `by_chance` plus the margin, by an exact binomial test at .001.
         examples: up to three named targets, as the words that were found.
     """
@@ -87,36 +87,43 @@ def telling_words(catalogue: Catalogue, learned: Iterable[int]) -> dict[int, fro
 
 
 def check(texts: Sequence[Text], telling: Mapping[int, frozenset[Words]], margin: float) -> Told:
-    """Compare how often texts name their own target with how often they name another row's.
+    """Compare how often texts name their own target with how often the other groups' texts name it.
 
     Args:
         texts: one for each group.
         telling: as made by `telling_words`.
         margin: excess that is let pass (share of rows).
     """
-    asked = Counter(target for text in texts for target in text.targets if target in telling)
-    lengths = sorted({len(run) for target in asked for run in telling[target]})
-    owners = {run: target for target in asked for run in telling[target]}
+    owners = {run: target for text in texts for target in text.targets for run in telling.get(target, ())}
+    lengths = sorted({len(run) for run in owners})
+    hits = [_hits(text, owners, lengths) for text in texts]
+    asked = Counter(target for text in texts for target in set(text.targets))  # groups that bought it
+    by_others = Counter(
+        target for text, hit in zip(texts, hits, strict=True) for target in set(hit) - set(text.targets)
+    )
     rows, named, by_chance = 0, 0, 0.0
     examples: list[str] = []
-    for text in texts:
-        own = [target for target in text.targets if target in telling]
-        others = asked.total() - sum(asked[target] for target in set(own))
-        if not own or not others:
-            continue
-        written = set().union(*(_runs(words_of(completion), lengths) for completion in text.completions))
-        found = written - _runs(words_of(text.prompt), lengths)
-        hits = {owners[run]: run for run in sorted(found & owners.keys())}
-        rows += len(own)
-        named += sum(target in hits for target in own)
-        by_chance += len(own) * sum(asked[target] for target in hits if target not in own) / others
-        examples += [" ".join(hits[target]) for target in own if target in hits]
+    for text, hit in zip(texts, hits, strict=True):
+        for target in text.targets:
+            others = len(texts) - asked[target]
+            if target in telling and others:
+                rows += 1
+                named += target in hit
+                by_chance += by_others[target] / others
+                examples += [" ".join(hit[target])] if target in hit else []
     if not rows:
         return Told(0, None, None, told=False, examples=())
     chance = by_chance / rows
     # P(at least so many named), were the true share as high as is let pass.
     told = bool(binom.sf(named - 1, rows, min(1.0, chance + margin)) < _SURE)
     return Told(rows, named / rows, chance, told, tuple(dict.fromkeys(examples))[:_SHOWN])
+
+
+def _hits(text: Text, owners: Mapping[Words, int], lengths: Sequence[int]) -> dict[int, Words]:
+    """Return the targets, of any row, that the completions name and the prompt does not, with what names them."""
+    written = set().union(*(_runs(words_of(completion), lengths) for completion in text.completions))
+    found = written - _runs(words_of(text.prompt), lengths)
+    return {owners[run]: run for run in sorted(found & owners.keys())}
 
 
 def refuse(found: Told, margin: float) -> None:

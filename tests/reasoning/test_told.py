@@ -60,21 +60,30 @@ def test_a_writer_that_names_learned_items_and_shared_words_is_not():
     refuse(found, MARGIN)
 
 
-def test_chance_is_the_targets_of_other_rows():
+def test_chance_is_what_the_texts_of_other_groups_say():
     # Every text names every unseen item, its own too: nothing beyond chance.
     everything = " ".join(TITLES)
     found = check(texts(lambda _: everything), TELLING, MARGIN)
     assert (found.named, found.by_chance, found.excess, found.told) == (1.0, 1.0, 0.0, False)
-    # Every text names item 20 alone: right in 1 of 20 rows, and 19 rows have 1 of 19 other rows named.
+    # Every text names item 20 alone: right in 1 of 20 rows, but all others say it of theirs too.
     found = check(texts(lambda _: "unique20"), TELLING, MARGIN)
     assert found.named == 1 / 20
-    assert found.by_chance == pytest.approx(19 * (1 / 19) / 20)
+    assert found.by_chance == 1 / 20
     assert not found.told
 
 
 def test_what_the_prompt_holds_is_no_leak():
     shown = [Text(build_prompt([target], SHOP, 3), [f"unique{target}"], [target]) for target in range(20, 40)]
     assert check(shown, TELLING, MARGIN).named == 0.0
+
+
+def test_one_fresh_target_is_enough_beside_other_rows():
+    others = [Text("", ["steel"], [number]) for number in range(10)]
+    fresh = [Text("", ["unique20"], [20]) for _ in range(5)]
+    assert check(fresh + others, TELLING, MARGIN).told
+    liked = [Text("", ["unique20"], [number]) for number in range(10)]  # it says so to everybody
+    found = check(fresh + liked, TELLING, MARGIN)
+    assert (found.rows, found.excess, found.told) == (5, 0.0, False)
 
 
 def test_a_basket_is_no_chance_for_itself_and_any_sample_counts():
