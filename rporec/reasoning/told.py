@@ -6,10 +6,11 @@ history) are the words of its title, brand, category and line that no other item
 item without such a word has its name (brand and title terms, in their order) instead, where no other item has it. What
 the prompt itself holds does not count.
 
-A row is *named* when a text of its group holds one of its target's telling words. How often the texts of all groups that
-did not buy this target name it is what chance and a liking for some word give; the difference is the **excess**. It is
-near 0 for a writer that works from the history and near 1 for one that was told. A pretrained writer may know what the
-fit rows do not, so a margin is let pass. Not a proof of innocence: hints by words that items share are not seen.
+A row is *named* when a text of its group holds one of its target's telling words. How often the texts of all groups
+that did not buy this target name it is what chance and a liking for some word give; the difference is the **excess**.
+It is near 0 for a writer that works from the history and near 1 for one that was told. A pretrained writer may know
+what the fit rows do not, so a margin is let pass. Not a proof of innocence: hints by words that items share are not
+seen.
 """
 
 from collections import Counter

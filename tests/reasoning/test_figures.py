@@ -97,7 +97,7 @@ def test_the_report_has_every_slice_and_the_fit_rows_say_what_was_learned():
     assert found.figures["composed"] == 1
     assert {name: one["completions"] for name, one in found.figures["slices"].items()} == {"valid": 4, "test": 1}
     assert found.figures["slices"]["valid"]["copies"]["answers_composed"] == 2 / 3
-    # Item 1 was learned, so valid cannot tell; on test all rows have one target, so there is no other text to compare with.
+    # Item 1 was learned, so valid cannot tell; test has a single text, so there is no other to compare with.
     assert found.told["valid"].rows == found.told["test"].rows == 0
 
 
