@@ -6,9 +6,14 @@ import pytest
 import torch
 
 from rporec.baselines.gbce import SampledBinary, generalised_binary_cross_entropy, sigmoid_power
+from rporec.rechead import train as training
+from rporec.rechead.examples import Examples
 from rporec.rechead.loss import Batch
 from rporec.rechead.tower import Noise
+from rporec.rechead.train import choose_tower
+from tests.rechead import world
 
+torch.set_num_threads(1)
 OWNER, TARGETS = torch.tensor([0, 0, 1, 2, 2]), torch.tensor([1, 1, 4, 0, 3])
 
 
@@ -77,3 +82,23 @@ def test_groups_with_one_row_each_give_what_repeated_groups_give():
     given = batch()
     apart = Batch(given.queries[OWNER], given.vectors, torch.arange(5), TARGETS, Noise(0.1, 7, 0))
     torch.testing.assert_close(SampledBinary(3, 0.75)(given), SampledBinary(3, 0.75)(apart))
+
+
+def test_a_killed_fit_draws_on_as_if_it_had_not_been_killed(tmp_path, monkeypatch):
+    data = Examples.from_rows(world.rows(200, seed=1)), Examples.from_rows(world.rows(60, seed=2))
+    fit = world.fit(shape=world.shape(text_dim=0), epochs=3, loss=SampledBinary(8, 0.75))
+    whole = choose_tower(*data, None, fit, tmp_path / "whole")
+    plain = training._epoch
+
+    def dying(*arguments):
+        if arguments[-1] == 2:
+            raise KeyboardInterrupt
+        return plain(*arguments)
+
+    monkeypatch.setattr(training, "_epoch", dying)
+    with pytest.raises(KeyboardInterrupt):
+        choose_tower(*data, None, fit, tmp_path / "cut")
+    monkeypatch.setattr(training, "_epoch", plain)
+    assert choose_tower(*data, None, fit, tmp_path / "cut").curve == whole.curve
+    assert (tmp_path / "cut/last.safetensors").read_bytes() == (tmp_path / "whole/last.safetensors").read_bytes()
+    assert whole.curve[-1].train_loss < whole.curve[0].train_loss
