@@ -167,6 +167,8 @@ class EvaluateParams(Section):
     cutoffs: tuple[int, ...] = Field(description="K of HR@K and NDCG@K, ascending; 10 among them")
     sasrec_epochs: int = Field(ge=1, description="most epochs of the SASRec baselines; chosen on valid")
     sasrec_patience: int = Field(ge=1, description="epochs without a better valid NDCG@10 before a SASRec fit stops")
+    gsasrec_negatives: int = Field(ge=1, description="items that gSASRec draws against a target; at most N - 1 are")
+    ease_items: int = Field(ge=1, description="largest catalogue for EASE (a dense N x N inverse); above, item-kNN")
     resamples: int = Field(ge=99, description="bootstrap resamples")
     confidence: float = Field(gt=0.5, lt=1, description="level of the intervals")
 
@@ -196,7 +198,7 @@ class GateParams(Section):
 
     alpha: float = Field(gt=0, lt=0.5, description="error level of every one-sided gate")
     resamples: int = Field(ge=99, description="bootstrap resamples")
-    floor_margin: float = Field(ge=0, description="may trail Markov, SASRec and their fusion by")
+    floor_margin: float = Field(ge=0, description="may trail every baseline but popularity by")
     reasoning_margin: float = Field(ge=0, description="may trail the head without reasoning by")
     reasoning_strict: bool = Field(description="reasoning must win (interval above 0)")
     alignment_margin: float = Field(ge=0, description="may trail stage 1 by")

@@ -18,8 +18,8 @@ from tests.worlds import PATIENT, World, only_me
 pytestmark = pytest.mark.pipeline
 STAGES = ["ingest", "validate", "sequence", "backbone", "cot", "rechead", "align", "evaluate", "package"]
 RANKERS = {
-    "rporec", "stage1", "no_reasoning", "reasoning_removed", "shuffled_reasoning", "popularity", "markov", "sasrec",
-    "fusion",
+    "rporec", "stage1", "no_reasoning", "reasoning_removed", "shuffled_reasoning", "popularity", "markov", "ease",
+    "sasrec", "gsasrec", "fusion",
 }  # fmt: skip
 FIGURES = {"hr@5", "hr@10", "hr@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr", "n"}
 

@@ -1,82 +1,42 @@
 """Fitting all baselines: hyper-parameters chosen on valid with models fitted on train, then a refit on train + valid.
 
-Tuning budget: Markov, 4 decays x 3 half-lives; SASRec, ids only and text + ids, each once over the epochs that valid
-stops (at most `evaluate.sasrec_epochs`), the better one of the two; fusion, weights of tower and log transition counts,
-2 smoothings and 3 half-lives, by cross-entropy. Sizes, dropout and rates are those of the Rechead's tower, so that
-neither side is tuned more. Three tower fits in all, and resumable.
+Tuning budget: popularity, 4 half-lives; Markov, 4 decays x 3 half-lives (counting.py); EASE, 2 decays x 3 ridges x
+3 decays (itemitem.py); SASRec, ids only and text + ids; gSASRec, 2 calibrations (towers.py); fusion, weights of tower
+and log transition counts, 2 smoothings and 3 half-lives, by cross-entropy. Six tower fits in all, and resumable.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import logging
 from pathlib import Path
-from typing import Protocol
 
-import numpy as np
 import polars as pl
-from torch import Tensor
 
-from rporec.baselines.counting import Markov, Popularity, choose_counting
+from rporec.baselines.choice import Ranker
+from rporec.baselines.counting import Markov, choose_counting, choose_recency, popular
+from rporec.baselines.itemitem import choose_item_item, fit_item_item
+from rporec.baselines.towers import Choice, LateFusion, Sasrec, choose_gsasrec, choose_sasrec, sasrec_fit
 from rporec.catalogue import Catalogue
 from rporec.config import Params
 from rporec.rechead.arms import make_reader
 from rporec.rechead.examples import Examples
-from rporec.rechead.head import HeadWeights, Histories, HistoryHead, count, fit_head, refit_head
-from rporec.rechead.tower import TowerShape
-from rporec.rechead.train import Fit, FittedTower, choose_tower, refit_tower
+from rporec.rechead.head import count, fit_head, refit_head
+from rporec.rechead.tower import HistoryTower
+from rporec.rechead.train import refit_tower
 
-_TOWER = HeadWeights(tower=1.0, transition=0.0, prior=1.0)
-
-
-class Ranker(Protocol):
-    """Scores the whole catalogue from histories."""
-
-    def scores(self, histories: Histories) -> np.ndarray:
-        """Return scores [B, N] float32, higher is better."""
-
-
-@dataclass(frozen=True)
-class Sasrec:
-    """A tower alone, full-catalogue cross-entropy; an empty history gets the popularity."""
-
-    head: HistoryHead
-
-    def scores(self, histories: Histories) -> np.ndarray:
-        """Return the tower's logits, [B, N] float32."""
-        return np.asarray(self.head.logits(histories, _TOWER).numpy(), dtype=np.float32)
-
-
-@dataclass(frozen=True)
-class LateFusion:
-    """The tower and log transition counts, added with fixed weights."""
-
-    head: HistoryHead
-    weights: HeadWeights
-
-    def scores(self, histories: Histories) -> np.ndarray:
-        """Return fused logits, [B, N] float32."""
-        return np.asarray(self.head.logits(histories, self.weights).numpy(), dtype=np.float32)
-
-
-@dataclass(frozen=True)
-class _Choice:
-    """The SASRec variant that won on valid: its fit and its texts."""
-
-    fit: Fit
-    texts: Tensor | None
-    fitted: FittedTower
+log = logging.getLogger(__name__)
 
 
 def fit_all(
     train: pl.DataFrame, valid: pl.DataFrame, catalogue: Catalogue, params: Params, folder: Path
 ) -> dict[str, Ranker]:
-    """Fit popularity, markov, sasrec and fusion.
+    """Fit popularity, markov, ease, sasrec, gsasrec and fusion.
 
     Args:
         train: ROWS.
         valid: ROWS, later than train.
         catalogue: N items.
-        params: reads rechead (sizes and rates), evaluate (epochs) and run.seed.
+        params: reads rechead (sizes and rates), evaluate (limits of the baselines) and run.seed.
         folder: checkpoints; a killed call goes on from there.
 
     Returns:
@@ -84,49 +44,29 @@ def fit_all(
     """
     fitting, held = Examples.from_rows(train), Examples.from_rows(valid)
     everything = Examples.from_rows(pl.concat([train, valid]))
-    n_items = catalogue.n
-    decay, half_life = choose_counting(fitting, held, n_items)
+    decay, half_life = choose_counting(fitting, held, catalogue.n)
     reader = make_reader(catalogue, params.rechead.text_dim, params.run.seed)
-    fit = sasrec_fit(params, n_items, everything.longest)
-    choice = _choose_sasrec(fitting, held, reader.items, fit, folder)
-    before, weights = fit_head(choice.fitted.tower, fitting, held, decay)
-    again = refit_tower(everything, choice.texts, choice.fit, choice.fitted.epochs, folder / "sasrec-refit")
-    head = refit_head(again.tower, everything, before)
+    fit = sasrec_fit(params, catalogue.n, everything.longest)
+    sasrec = choose_sasrec(fitting, held, reader.items, fit, folder)
+    gsasrec = choose_gsasrec(fitting, held, sasrec, params.evaluate.gsasrec_negatives, folder)
+    log.info("on valid: SASRec NDCG@10 %.4f, gSASRec %.4f with %s", sasrec.reached, gsasrec.reached, gsasrec.fit.loss)
+    before, weights = fit_head(sasrec.fitted.tower, fitting, held, decay)
+    head = refit_head(_refit(everything, sasrec, folder / "sasrec-refit"), everything, before)
+    sampled = refit_head(_refit(everything, gsasrec, folder / "gsasrec-refit"), everything, before)
     return {
-        "popularity": Popularity(np.bincount(everything.targets, minlength=n_items).astype(np.float32)),
-        "markov": Markov(count(everything, n_items, decay, half_life)),
+        "popularity": popular(everything, catalogue.n, choose_recency(fitting, held, catalogue.n)),
+        "markov": Markov(count(everything, catalogue.n, decay, half_life)),
+        "ease": _item_item(fitting, held, everything, catalogue.n, params),
         "sasrec": Sasrec(head),
+        "gsasrec": Sasrec(sampled),
         "fusion": LateFusion(head, weights),
     }
 
 
-def _choose_sasrec(train: Examples, valid: Examples, items: Tensor, fit: Fit, folder: Path) -> _Choice:
-    choices = []
-    for texts, name in ((None, "sasrec-ids"), (items, "sasrec-text")):
-        shape = replace(fit.shape, text_dim=0 if texts is None else int(texts.shape[1]))
-        own = replace(fit, shape=shape)
-        choices.append(_Choice(own, texts, choose_tower(train, valid, texts, own, folder / name)))
-    return max(choices, key=lambda choice: max((epoch.ndcg or 0.0) for epoch in choice.fitted.curve))
+def _refit(everything: Examples, choice: Choice, folder: Path) -> HistoryTower:
+    return refit_tower(everything, choice.texts, choice.fit, choice.fitted.epochs, folder).tower
 
 
-def sasrec_fit(params: Params, n_items: int, longest: int) -> Fit:
-    """Return how the ids-only SASRec is fitted: the sizes and rates of the Rechead's tower, its own epochs."""
-    head = params.rechead
-    shape = TowerShape(
-        n_items=n_items,
-        text_dim=0,
-        width=head.width,
-        layers=head.layers,
-        heads=head.heads,
-        history_length=longest,
-        dropout=head.dropout,
-    )
-    return Fit(
-        shape=shape,
-        epochs=params.evaluate.sasrec_epochs,
-        patience=params.evaluate.sasrec_patience,
-        batch_size=head.batch_size,
-        learning_rate=head.learning_rate,
-        weight_decay=head.weight_decay,
-        seed=params.run.seed,
-    )
+def _item_item(train: Examples, valid: Examples, everything: Examples, n_items: int, params: Params) -> Ranker:
+    most = params.evaluate.ease_items
+    return fit_item_item(everything, n_items, most, choose_item_item(train, valid, n_items, most))

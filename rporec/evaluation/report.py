@@ -16,8 +16,8 @@ from rporec.evaluation.markup import figure, mark, page, table, text
 
 _METRIC = "ndcg@10"
 _RANKERS = (
-    "popularity", "markov", "sasrec", "fusion", "no_reasoning", "reasoning_removed", "shuffled_reasoning", "stage1",
-    "rporec",
+    "popularity", "markov", "ease", "sasrec", "gsasrec", "fusion",
+    "no_reasoning", "reasoning_removed", "shuffled_reasoning", "stage1", "rporec",
 )  # fmt: skip
 _METRICS = ("hr@5", "hr@10", "hr@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr")
 _SLICE_RANKERS = ("rporec", "no_reasoning", "fusion")

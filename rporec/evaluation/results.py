@@ -23,7 +23,7 @@ Array = npt.NDArray[np.float64]
 
 RANKERS = (
     "rporec", "stage1", "no_reasoning", "reasoning_removed", "shuffled_reasoning",
-    "popularity", "markov", "sasrec", "fusion",
+    "popularity", "markov", "ease", "sasrec", "gsasrec", "fusion",
 )  # fmt: skip
 PRIMARY = "ndcg@10"
 _COMPARED = (PRIMARY, "hr@10")

@@ -1,4 +1,4 @@
-"""Cross-entropy over the full catalogue, with several targets a query, in place.
+"""Cross-entropy over the full catalogue, with several targets a query, in place; and what any loss of a tower is given.
 
 The plain autograd version writes the [G, N] matrix six times; this one writes it once and turns it into its own
 gradient.
@@ -6,10 +6,36 @@ gradient.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from rporec.rechead.tower import Noise
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What a loss of the history tower is computed from.
+
+    Args:
+        queries: [G, D], one a group.
+        vectors: [N, D] of all items.
+        owner: [n] place of each row's group.
+        targets: [n] item index of each row.
+        noise: randomness of this step, for losses that sample.
+    """
+
+    queries: Tensor
+    vectors: Tensor
+    owner: Tensor
+    targets: Tensor
+    noise: Noise
+
+
+Loss = Callable[[Batch], Tensor]  # the mean over rows
 
 
 class _CatalogueCrossEntropy(torch.autograd.Function):
@@ -43,6 +69,11 @@ def catalogue_cross_entropy(queries: Tensor, vectors: Tensor, owner: Tensor, tar
         targets: [n] item index of each row.
     """
     return _CatalogueCrossEntropy.apply(queries, vectors, owner, targets)  # type: ignore[no-any-return, no-untyped-call]
+
+
+def full_catalogue(batch: Batch) -> Tensor:
+    """Return `catalogue_cross_entropy` of a batch: no item is left out, so nothing is drawn."""
+    return catalogue_cross_entropy(batch.queries, batch.vectors, batch.owner, batch.targets)
 
 
 def grouped_cross_entropy(logits: Tensor, owner: Tensor, targets: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ class TowerShape:
 
 
 class Noise:
-    """Dropout masks drawn from (seed, step): the same at any thread count and after a resume.
+    """Dropout masks and samples drawn from (seed, step): the same at any thread count and after a resume.
 
     torch's own dropout took a quarter of a training step on CPU; random bytes cost a tenth of that.
     """
@@ -72,6 +72,10 @@ class Noise:
         raw = self._bits.random_raw((count + 7) // 8).view(np.uint8)[:count]
         keep = torch.from_numpy(raw >= self._limit).view(x.shape)
         return x * keep.to(x.dtype).mul_(self._scale)
+
+    def integers(self, high: int, shape: tuple[int, ...]) -> Tensor:
+        """Return uniform integers in 0..high-1 from the same source, of this shape, int64."""
+        return torch.from_numpy(np.random.Generator(self._bits).integers(high, size=shape))
 
 
 class Block(nn.Module):

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from rporec.baselines.counting import DECAYS, Markov, Popularity, choose_counting
+from rporec.baselines.counting import DECAYS, Markov, Popularity, choose_counting, choose_recency, popular
 from rporec.evaluation.metrics import rank_targets
 from rporec.rechead.examples import Examples
 from rporec.transitions import Transitions
@@ -64,3 +64,12 @@ def test_recent_rows_are_trusted_where_what_follows_drifts():
     as_ever = Examples(np.arange(50), histories[:50], np.arange(50), np.array([1] * 50))
     assert choose_counting(old_then_new, now, 4)[1] is not None
     assert choose_counting(steady, as_ever, 4)[1] is None
+    assert choose_recency(old_then_new, now, 4) is not None
+    assert choose_recency(steady, as_ever, 4) is None
+
+
+def test_a_row_one_half_life_older_counts_half():
+    rows = Examples(np.arange(4), [np.array([0])] * 4, np.arange(4), np.array([1, 1, 2, 2]))
+    assert popular(rows, 3, None).counts.tolist() == [0, 2, 2]
+    # Ages 3, 2, 1, 0 of 4 rows; a half-life of a quarter is one row: 1/8 + 1/4 and 1/2 + 1.
+    assert popular(rows, 3, 0.25).counts.tolist() == [0, 0.375, 1.5]

@@ -10,7 +10,8 @@ from rporec.evaluation.ledger import look_alpha
 USERS = 400
 HARM = 0.05  # level at which harm is shown
 RIVALS = (
-    "stage1", "no_reasoning", "reasoning_removed", "shuffled_reasoning", "popularity", "markov", "sasrec", "fusion",
+    "stage1", "no_reasoning", "reasoning_removed", "shuffled_reasoning", "popularity", "markov", "ease", "sasrec",
+    "gsasrec", "fusion",
 )  # fmt: skip
 
 
@@ -37,7 +38,9 @@ def test_data(validation: bool, leakage: bool, status: str) -> None:
         ({"popularity": 0.0}, "fail"),
         ({"popularity": -0.1}, "fail"),
         ({"popularity": 0.1, "markov": -0.05}, "fail"),
+        ({"popularity": 0.1, "ease": -0.05}, "fail"),
         ({"popularity": 0.1, "sasrec": -0.05}, "fail"),
+        ({"popularity": 0.1, "gsasrec": -0.05}, "fail"),
         ({"popularity": 0.1, "fusion": -0.05}, "fail"),
         ({"popularity": 0.1, "fusion": -0.01}, "pass"),
     ],
@@ -50,10 +53,10 @@ def test_floor_refuses_a_model_of_shuffled_targets() -> None:
     """Such a model ranks at random: chance for it, more for popularity, much more for Markov."""
     rng = np.random.default_rng(0)
     values = {name: (rng.random(USERS) < hit).astype(float) for name, hit in (("rporec", 0.01), ("popularity", 0.05))}
-    values |= {name: (rng.random(USERS) < 0.2).astype(float) for name in ("markov", "sasrec", "fusion")}
+    values |= {name: (rng.random(USERS) < 0.2).astype(float) for name in gates.FLOOR_RIVALS}
     gate = gates.floor_gate(Evidence(values, np.arange(USERS), 0.05, HARM, 500, 0), margin=0.005)
     assert gate.status == "fail"
-    assert [check.status for check in gate.checks] == ["fail"] * 4
+    assert [check.status for check in gate.checks] == ["fail"] * 6
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,10 @@ from rporec.evaluation.slices import label_rows
 from rporec.tables import COMPLETIONS, ITEMS, ROWS
 
 N = 12
-PARAMS = EvaluateParams(cutoffs=(5, 10, 20), sasrec_epochs=1, sasrec_patience=1, resamples=99, confidence=0.95)
+PARAMS = EvaluateParams(
+    cutoffs=(5, 10, 20), sasrec_epochs=1, sasrec_patience=1, gsasrec_negatives=5, ease_items=100, resamples=99,
+    confidence=0.95,
+)  # fmt: skip
 
 
 class ToyHead:

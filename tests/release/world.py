@@ -41,7 +41,7 @@ SETTINGS = layout.Settings(
 )  # fmt: skip
 RANKERS = (
     "rporec", "stage1", "no_reasoning", "reasoning_removed", "shuffled_reasoning",
-    "popularity", "markov", "sasrec", "fusion",
+    "popularity", "markov", "ease", "sasrec", "gsasrec", "fusion",
 )  # fmt: skip
 FIGURES = {"hr@5": 0.1, "hr@10": 0.2, "hr@20": 0.3, "ndcg@5": 0.05, "ndcg@10": 0.1, "ndcg@20": 0.15, "mrr": 0.08}
 

@@ -1,0 +1,122 @@
+"""Rankers from the history tower: SASRec with full cross-entropy, gSASRec, and the late fusion with Markov.
+
+Sizes, dropout and rates are those of the Rechead's tower and the loop is its own, so that neither side is tuned more.
+
+Tuning budget, on valid, each fit over the epochs that valid stops (at most `evaluate.sasrec_epochs`): SASRec, ids only
+and text + ids, the better one of the two; gSASRec, 2 calibrations on the item vectors that SASRec chose. Two more fits
+on train + valid. All are resumable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from rporec.baselines.gbce import SampledBinary
+from rporec.config import Params
+from rporec.rechead.examples import Examples
+from rporec.rechead.head import HeadWeights, Histories, HistoryHead
+from rporec.rechead.tower import TowerShape
+from rporec.rechead.train import Fit, FittedTower, choose_tower
+
+CALIBRATIONS = (0.75, 1.0)  # of gBCE: as published, and wholly calibrated
+_TOWER = HeadWeights(tower=1.0, transition=0.0, prior=1.0)
+
+
+@dataclass(frozen=True)
+class Sasrec:
+    """A tower alone, whatever its loss was; an empty history gets the popularity."""
+
+    head: HistoryHead
+
+    def scores(self, histories: Histories) -> np.ndarray:
+        """Return the tower's logits, [B, N] float32."""
+        return np.asarray(self.head.logits(histories, _TOWER).numpy(), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class LateFusion:
+    """The tower and log transition counts, added with fixed weights."""
+
+    head: HistoryHead
+    weights: HeadWeights
+
+    def scores(self, histories: Histories) -> np.ndarray:
+        """Return fused logits, [B, N] float32."""
+        return np.asarray(self.head.logits(histories, self.weights).numpy(), dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The variant that won on valid: its fit and its texts, and the tower that was fitted on train."""
+
+    fit: Fit
+    texts: Tensor | None
+    fitted: FittedTower
+
+    @property
+    def reached(self) -> float:
+        """The best NDCG@10 on valid, 0-1."""
+        return max((epoch.ndcg or 0.0) for epoch in self.fitted.curve)
+
+
+def choose_sasrec(train: Examples, valid: Examples, items: Tensor, fit: Fit, folder: Path) -> Choice:
+    """Return the better one on valid of ids only and text + ids.
+
+    Args:
+        train: rows that it learns from.
+        valid: rows that choose.
+        items: [N, text_dim] item texts.
+        fit: of ids only (`sasrec_fit`).
+        folder: checkpoints.
+    """
+    choices = []
+    for texts, name in ((None, "sasrec-ids"), (items, "sasrec-text")):
+        shape = replace(fit.shape, text_dim=0 if texts is None else int(texts.shape[1]))
+        own = replace(fit, shape=shape)
+        choices.append(Choice(own, texts, choose_tower(train, valid, texts, own, folder / name)))
+    return max(choices, key=lambda choice: choice.reached)
+
+
+def choose_gsasrec(train: Examples, valid: Examples, like: Choice, negatives: int, folder: Path) -> Choice:
+    """Return the calibration that is best on valid, on the item vectors of `like`.
+
+    Args:
+        train: rows that it learns from.
+        valid: rows that choose.
+        like: SASRec as it was chosen.
+        negatives: items drawn a row.
+        folder: checkpoints.
+    """
+    choices = []
+    for calibration in CALIBRATIONS:
+        own = replace(like.fit, loss=SampledBinary(negatives, calibration))
+        fitted = choose_tower(train, valid, like.texts, own, folder / f"gsasrec-{calibration:g}")
+        choices.append(Choice(own, like.texts, fitted))
+    return max(choices, key=lambda choice: choice.reached)
+
+
+def sasrec_fit(params: Params, n_items: int, longest: int) -> Fit:
+    """Return how the ids-only SASRec is fitted: the sizes and rates of the Rechead's tower, its own epochs."""
+    head = params.rechead
+    shape = TowerShape(
+        n_items=n_items,
+        text_dim=0,
+        width=head.width,
+        layers=head.layers,
+        heads=head.heads,
+        history_length=longest,
+        dropout=head.dropout,
+    )
+    return Fit(
+        shape=shape,
+        epochs=params.evaluate.sasrec_epochs,
+        patience=params.evaluate.sasrec_patience,
+        batch_size=head.batch_size,
+        learning_rate=head.learning_rate,
+        weight_decay=head.weight_decay,
+        seed=params.run.seed,
+    )
