@@ -36,6 +36,8 @@ def backbone(stage: Stage) -> Outcome:
     parameters = sum(weight.numel() for weight in learned.writer.model.parameters())
     made_by = {"source": params.source, "name": params.name, "teacher": params.teacher.model, "parameters": parameters}
     write_json(stage.new / "backbone.json", {**made_by, **summary})
+    if learned.lessons:
+        write_json(stage.new / "teacher.json", {str(row): text for row, text in learned.lessons.texts.items()})
     loss = "" if learned.held_out_loss is None else f", held-out loss {learned.held_out_loss:.3f}"
     return Outcome(
         closing=f"{parameters / 1e6:.2f} M parameters fine-tuned on {learned.examples} texts{_by_teacher(learned)}, "
@@ -47,7 +49,7 @@ def backbone(stage: Stage) -> Outcome:
 
 def _summary(learned: Learned) -> dict[str, float | None]:
     """Return what is the same in every run of the same work."""
-    cost = learned.asked.whole if learned.asked else None
+    cost = learned.lessons.asked.whole if learned.lessons else None
     return {
         "vocabulary": len(learned.writer.tokenizer),
         "examples": learned.examples,
@@ -66,7 +68,7 @@ def _summary(learned: Learned) -> dict[str, float | None]:
 
 def _asked_now(learned: Learned) -> dict[str, float | None]:
     """Return what this run itself asked and spent: kept replies cost nothing, so it is no part of the outputs."""
-    cost = learned.asked.now if learned.asked else None
+    cost = learned.lessons.asked.now if learned.lessons else None
     return {"teacher_asked_now": cost.replies, "teacher_dollars_now": cost.dollars} if cost else {}
 
 

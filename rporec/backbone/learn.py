@@ -13,10 +13,9 @@ from rporec.backbone.endpoint import Access
 from rporec.backbone.examples import Drawing, Event, completions_of, count_follows, draw_events, prepare
 from rporec.backbone.finetune import Example, Tuned, Tuning, fine_tune, mean_loss
 from rporec.backbone.lora import add_adapters, merge_adapters
-from rporec.backbone.replies import Asked
 from rporec.backbone.source import Writer, cast, load_writer
 from rporec.backbone.taught import KEPT, Taught
-from rporec.backbone.teacher import ask_teacher
+from rporec.backbone.teacher import Lessons, ask_teacher
 from rporec.catalogue import Catalogue
 from rporec.config import BackboneParams
 from rporec.reasoning.compose import Source
@@ -39,7 +38,7 @@ class Learned:
         shortened: prompts that lost items to the token budget.
         dropped: items lost.
         taught: a teacher's replies by outcome; {} without a teacher.
-        asked: the replies and their cost; None without a teacher.
+        lessons: a teacher's replies by row, and their cost; None without a teacher.
     """
 
     writer: Writer
@@ -49,7 +48,7 @@ class Learned:
     shortened: int
     dropped: int
     taught: dict[str, int]
-    asked: Asked | None
+    lessons: Lessons | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +94,12 @@ def learn_to_write(material: Material, params: BackboneParams, seed: int, means:
     source = Source(material.catalogue, follows)
     events = draw_events(material.fit, drawing) if params.epochs or params.name is None else []
     # Before the teacher is asked, and paid: a name may be wrong. Tuned in float32 whatever is saved.
-    given = None
-    if params.name is not None:
-        given = load_writer(params.name, "float32" if params.epochs else params.dtype)
-    asked, taught = _taught(events, material.catalogue, params, seed, means)
+    given = load_writer(params.name, "float32" if params.epochs else params.dtype) if params.name else None
+    lessons = taught = None
+    if params.teacher.url is not None:
+        access = Access(params.teacher, means.key, seed)
+        lessons = ask_teacher(events, material.catalogue, access, means.replies)
+        taught = Taught(lessons.texts, material.catalogue, params.max_completion_tokens)
     writer = given or _fresh_writer(params, seed, source, events, taught)
     budget = writer.prompt_budget(params.max_prompt_tokens, params.max_completion_tokens)
     prepared = prepare(events if params.epochs else [], source, writer, budget, taught)
@@ -118,7 +119,7 @@ def learn_to_write(material: Material, params: BackboneParams, seed: int, means:
         shortened=prepared.shortened,
         dropped=prepared.dropped,
         taught=prepared.taught,
-        asked=asked,
+        lessons=lessons,
     )
 
 
@@ -131,16 +132,6 @@ def _tuning(params: BackboneParams, seed: int) -> Tuning:
         seed=seed,
         checkpoint_every=_CHECKPOINT_EVERY,
     )
-
-
-def _taught(
-    events: Sequence[Event], catalogue: Catalogue, params: BackboneParams, seed: int, means: Means
-) -> tuple[Asked, Taught] | tuple[None, None]:
-    """Return what a teacher wrote; nothing where none is set."""
-    if params.teacher.url is None:
-        return None, None
-    lessons = ask_teacher(events, catalogue, Access(params.teacher, means.key, seed), means.replies)
-    return lessons.asked, Taught(lessons.texts, catalogue, params.max_completion_tokens)
 
 
 def _warn(taught: dict[str, int]) -> None:

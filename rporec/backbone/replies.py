@@ -94,6 +94,7 @@ def _fetch(prompts: Sequence[str], access: Access, kept: Path) -> dict[str, Repl
     """Ask with bounded concurrency; the first failure ends all waiting and is raised."""
     stopped = threading.Event()
     fresh: dict[str, Reply] = {}
+    dollars = 0.0
 
     def one(prompt: str) -> Reply:
         try:
@@ -113,8 +114,9 @@ def _fetch(prompts: Sequence[str], access: Access, kept: Path) -> dict[str, Repl
         try:
             for task in as_completed(tasks):
                 with suppress(StoppedError):  # its cause comes with another task
-                    fresh[tasks[task]] = task.result()
-                progress.advance(1, _note(fresh.values(), access))
+                    reply = fresh[tasks[task]] = task.result()
+                    dollars += cost_of([reply], access).dollars or 0.0
+                progress.advance(1, f"{dollars:.2f} dollars" if dollars else "")
         finally:
             # What is under way still ends and is kept: it is paid for.
             stopped.set()
@@ -166,8 +168,3 @@ def _total(counts: Iterable[int | None]) -> int | None:
             return None
         total += count
     return total
-
-
-def _note(replies: Iterable[Reply], access: Access) -> str:
-    cost = cost_of(replies, access)
-    return "" if cost.dollars is None else f"{cost.dollars:.2f} dollars"

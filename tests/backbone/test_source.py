@@ -55,7 +55,8 @@ def test_a_name_that_cannot_be_reached_says_what_to_set(name):
     assert "HF_HOME" in message
 
 
-def test_offline_by_choice_is_named():
+def test_offline_by_choice_is_named(monkeypatch):
+    monkeypatch.setattr(reach, "is_offline_mode", lambda: True)
     with pytest.raises(InputError, match="HF_HUB_OFFLINE is set"):
         load_writer("no-such-owner/no-such-model")
 

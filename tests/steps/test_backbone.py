@@ -1,6 +1,10 @@
 """Stage backbone: same bytes again and after a kill; a pretrained folder is taken as it is; a wrong name is refused."""
 
 import logging
+import os
+import subprocess
+import sys
+import time
 
 import polars as pl
 import pytest
@@ -16,6 +20,7 @@ from steps.backbone import backbone
 from steps.cot import cot
 from tests.backbone.models import llama, qwen3
 from tests.backbone.teaching import chat, error, serving
+from tests.project import ROOT
 from tests.steps.data_flow import hashes, run
 from tests.steps.writing_flow import prepared, write_rows
 
@@ -144,6 +149,7 @@ def test_a_teacher_writes_for_fit_rows_alone_and_a_second_run_asks_nothing(tmp_p
         }
     assert {headers["authorization"] for headers in seen.headers} == {"Bearer sk-hush"}
     assert summary["teacher"] == "wise"
+    assert set(read_json(folder / "teacher.json").values()) == {TRUE, "no tags"}
     assert summary["teacher_kept"] + summary["teacher_malformed"] == summary["examples"] == 24
     assert summary["teacher_malformed"] > 0
     assert summary["teacher_dollars"] == pytest.approx(asked * (100 * 1 + 20 * 2) / 1e6)
@@ -166,6 +172,24 @@ def test_a_teacher_that_fails_stops_the_stage_and_what_it_wrote_is_kept(tmp_path
     assert outcome.metrics["teacher_asked_now"] == len(seen.bodies)
     kept = sum(1 for file in (tmp_path / "var/teacher").rglob("*.json"))
     assert kept == len(seen.bodies) + 3
+
+
+def test_after_a_kill_only_the_missing_replies_are_paid(tmp_path):
+    with serving(lambda *_: chat(TRUE, pause=0.2)) as (url, seen):
+        root = taught(tmp_path, url, concurrency=1)
+        stage = subprocess.Popen(
+            [sys.executable, "-m", "steps.backbone"], cwd=root, stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": str(ROOT)}, start_new_session=True,
+        )  # fmt: skip
+        deadline = time.monotonic() + 120
+        while len(seen.bodies) < 4 and stage.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        stage.kill()
+        stage.wait()
+        before = len(seen.bodies)
+        assert before >= 4
+        run(root, "backbone", backbone)
+    assert len(seen.bodies) <= len(set(seen.prompts)) + 1  # the one under way when the kill came
 
 
 def test_a_wrong_name_is_told_before_a_teacher_is_paid(tmp_path):
