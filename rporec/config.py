@@ -1,7 +1,8 @@
 """The schema of params.yaml: types, ranges, meaning, cross-field rules.
 
 Values live in params.yaml and profiles/ alone. No default stands here: a missing key is an error, so a value can
-never be in two places. The sections of the data stages are in `rporec.config_data`.
+never be in two places. The sections of the data stages are in `rporec.config_data`, that of the backbone in
+`rporec.config_backbone`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from rporec.config_backbone import BackboneParams, TeacherParams
 from rporec.config_data import (
     ColumnNames,
     IngestParams,
@@ -26,9 +28,10 @@ from rporec.config_data import (
 )
 from rporec.errors import InputError
 
-# What others import from here of the data sections.
+# What others import from here of the sections in files of their own.
 __all__ = [
-    "ColumnNames", "IngestParams", "MarketParams", "Section", "SequenceParams", "SqlParams", "ValidateParams",
+    "BackboneParams", "ColumnNames", "IngestParams", "MarketParams", "Section", "SequenceParams", "SqlParams",
+    "TeacherParams", "ValidateParams",
 ]  # fmt: skip
 
 
@@ -42,36 +45,6 @@ class RunParams(Section):
     seed: int = Field(ge=0, description="root of all randomness")
     threads: int = Field(ge=1, le=256, description="CPU threads of the numeric libraries")
     dvc_remote: str = Field(min_length=1, description="DVC remote: a path below RPOREC_HOME, or an s3:// URL")
-
-
-class BackboneParams(Section):
-    """The language model before reinforcement learning."""
-
-    source: Literal["embedded", "pretrained"] = Field(
-        description="trained here from scratch, or any transformers causal LM"
-    )
-    name: str | None = Field(description="name or folder of the pretrained model; null for embedded")
-    dtype: Literal["float32", "bfloat16"] = Field(description="number format of fine-tuning")
-    vocab_size: int = Field(ge=300, le=200_000, description="byte-level BPE tokens (embedded)")
-    width: int = Field(ge=8, description="hidden size D (embedded)")
-    layers: int = Field(ge=1, description="transformer layers (embedded)")
-    heads: int = Field(ge=1, description="attention heads (embedded)")
-    epochs: int = Field(ge=0, description="passes over the composed examples; 0 = no fine-tuning")
-    batch_tokens: int = Field(ge=64, description="tokens a fine-tuning batch")
-    learning_rate: float = Field(gt=0, lt=1, description="peak of AdamW")
-    prompt_items: int = Field(ge=1, description="newest history items shown in the prompt")
-    max_prompt_tokens: int = Field(ge=16, description="P: longer prompts lose their oldest items")
-    max_completion_tokens: int = Field(ge=8, description="L: tokens a completion may take")
-    targets_per_group: int = Field(ge=1, description="composed examples a basket at most")
-    max_examples: int = Field(ge=1, description="composed examples in all, at most, chosen by seed")
-
-    @model_validator(mode="after")
-    def _named(self) -> Self:
-        if (self.source == "pretrained") != (self.name is not None):
-            raise ValueError("backbone.name is set exactly when backbone.source is pretrained")
-        if self.width % self.heads:
-            raise ValueError("backbone.heads must divide backbone.width")
-        return self
 
 
 class CotParams(Section):

@@ -1,6 +1,6 @@
 """The schema of the data sections of params.yaml (ingest, validate, sequence): types, ranges, meaning, rules.
 
-Part of `rporec.config`, which reads and checks the file; nothing else imports this.
+Part of `rporec.config`, which reads and checks the file; only the schema imports this.
 """
 
 from __future__ import annotations

@@ -37,7 +37,8 @@ def align(stage: Stage) -> Outcome:
     if not untrained:
         trained = learn(stage, prompts, gather_heldout(chosen, valid, before, texts, stage.params.align), texts)
         policy, groups = trained.folder, groups_of(pl.concat([valid, test]))
-        written = write_completions(load_writer(policy), groups, texts.catalogue, texts.writing, stage.work / "policy")
+        served = load_writer(policy, stage.params.backbone.dtype)  # judged in the number format that is served
+        written = write_completions(served, groups, texts.catalogue, texts.writing, stage.work / "policy")
         after = written.completions
     decision = decide(chosen, valid, after, before, stage.params.align.ship_margin, untrained)
     summary = summarise(decision, after, trained)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
 import polars as pl
 
 from rporec import tables
-from rporec.backbone.learn import Learned, Material, learn_to_write
+from rporec.backbone.learn import Learned, Material, Means, learn_to_write
+from rporec.backbone.taught import KEPT
 from rporec.catalogue import Catalogue
 from rporec.files import atomic_file, write_json
 from steps.stage import Outcome, Stage, run_stage
@@ -20,7 +23,8 @@ def backbone(stage: Stage) -> Outcome:
         held_out=rows.filter(pl.col("slice") == "reason"),
         catalogue=Catalogue.from_table(tables.read(stage.inputs("ingest/items.parquet"), tables.ITEMS)),
     )
-    learned = learn_to_write(material, params, stage.params.run.seed, stage.work)
+    means = Means(stage.work, stage.home / "teacher", os.environ.get("RPOREC_TEACHER_KEY"))
+    learned = learn_to_write(material, params, stage.params.run.seed, means)
     learned.writer.save(stage.new / "model")
     tables.write(learned.composed, stage.new / "composed.parquet", tables.COMPOSED)
     losses = learned.tuned.losses
@@ -31,19 +35,22 @@ def backbone(stage: Stage) -> Outcome:
         curve.write_csv(temporary, float_precision=6)
     summary = _summary(learned)
     parameters = sum(weight.numel() for weight in learned.writer.model.parameters())
-    write_json(
-        stage.new / "backbone.json", {"source": params.source, "name": params.name, "parameters": parameters, **summary}
-    )
+    made_by = {"source": params.source, "name": params.name, "teacher": params.teacher.model, "parameters": parameters}
+    write_json(stage.new / "backbone.json", {**made_by, **summary})
+    if learned.lessons:
+        write_json(stage.new / "teacher.json", {str(row): text for row, text in learned.lessons.texts.items()})
     loss = "" if learned.held_out_loss is None else f", held-out loss {learned.held_out_loss:.3f}"
     return Outcome(
-        closing=f"{parameters / 1e6:.2f} M parameters fine-tuned on {learned.composed.height} composed texts, "
-        f"{learned.tuned.tokens} tokens{loss}",
-        metrics={name: float(value) for name, value in summary.items() if value is not None},
+        closing=f"{parameters / 1e6:.2f} M parameters fine-tuned on {learned.composed.height} texts"
+        f"{_by_teacher(learned)}, {learned.tuned.tokens} tokens{loss}",
+        metrics={name: float(value) for name, value in {**summary, **_asked_now(learned)}.items() if value is not None},
         files=("backbone.json", "curve.csv"),
     )
 
 
 def _summary(learned: Learned) -> dict[str, float | None]:
+    """Return what is the same in every run of the same work."""
+    cost = learned.lessons.asked.whole if learned.lessons else None
     return {
         "vocabulary": len(learned.writer.tokenizer),
         "examples": learned.composed.height,
@@ -53,7 +60,21 @@ def _summary(learned: Learned) -> dict[str, float | None]:
         "held_out_loss": learned.held_out_loss,
         "prompts_shortened": learned.shortened,
         "items_dropped": learned.dropped,
+        **{f"teacher_{name}": count for name, count in learned.taught.items()},
+        "teacher_prompt_tokens": cost.prompt_tokens if cost else None,
+        "teacher_completion_tokens": cost.completion_tokens if cost else None,
+        "teacher_dollars": cost.dollars if cost else None,
     }
+
+
+def _asked_now(learned: Learned) -> dict[str, float | None]:
+    """Return what this run itself asked and spent: kept replies cost nothing, so it is no part of the outputs."""
+    cost = learned.lessons.asked.now if learned.lessons else None
+    return {"teacher_asked_now": cost.replies, "teacher_dollars_now": cost.dollars} if cost else {}
+
+
+def _by_teacher(learned: Learned) -> str:
+    return f" ({learned.taught[KEPT]} of {sum(learned.taught.values())} by the teacher)" if learned.taught else ""
 
 
 if __name__ == "__main__":

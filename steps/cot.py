@@ -44,9 +44,8 @@ def cot(stage: Stage) -> Outcome:
         max_prompt_tokens=backbone.max_prompt_tokens,
         shard_groups=params.shard_groups,
     )
-    # bfloat16 is for fine-tuning the embedded backbone; a pretrained one keeps its number format.
-    dtype = backbone.dtype if backbone.source == "pretrained" else "float32"
-    writer = load_writer(stage.inputs("backbone/model"), dtype)
+    # In the number format that is served: what is judged must be what users get.
+    writer = load_writer(stage.inputs("backbone/model"), backbone.dtype)
     written = write_completions(writer, groups.filter(pl.col("slice").is_in(SLICES)), catalogue, writing, stage.work)
     tables.write(written.completions, stage.new / "completions.parquet", tables.COMPLETIONS)
     summary = _summary(written)

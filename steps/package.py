@@ -14,7 +14,12 @@ from steps.stage import Outcome, Stage, run_stage
 SHIPPED = {"policy": "align/policy", "backbone": "backbone/model"}
 SECTIONS = ("ingest", "sequence", "backbone", "cot", "rechead", "align", "evaluate", "package", "serve")
 RUN_KEYS = {"profile", "seed", "threads"}
-NOT_SHAPING = {"serve": {"port"}}
+# Where a teacher stands and how patiently it is asked changes no byte of what it wrote.
+ASKING = {
+    "url", "concurrency", "requests_per_minute", "timeout", "retries", "backoff", "max_wait", "prompt_price",
+    "completion_price",
+}  # fmt: skip
+NOT_SHAPING: dict[str, Any] = {"serve": {"port"}, "backbone": {"teacher": ASKING}}
 
 
 def package(stage: Stage) -> Outcome:

@@ -96,7 +96,7 @@ def run_stage(name: str, body: Body, *, uses_torch: bool = True) -> None:
 def guarded(action: Callable[[], object]) -> None:
     """Run an action; turn bad input and disk trouble into one message and exit code 1."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
-    for chatty in ("httpx", "alembic", "great_expectations", "matplotlib", "mlflow.store.db.utils"):
+    for chatty in ("httpx", "httpx2", "alembic", "great_expectations", "matplotlib", "mlflow.store.db.utils"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
         action()

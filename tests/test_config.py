@@ -38,6 +38,11 @@ def test_the_committed_parameters_are_valid_and_sections_are_found_by_name():
         ("align.typo", 1),
         ("backbone.name", "some/model"),
         ("backbone.heads", 5),
+        ("backbone.lora_rank", 4),
+        ("backbone.teacher.url", "http://localhost:11434/v1"),
+        ("backbone.teacher.model", "qwen3"),
+        ("backbone.teacher.retries", -1),
+        ("backbone.teacher.requests_per_minute", 0.0),
         ("evaluate.cutoffs", [10, 5]),
         ("evaluate.cutoffs", [5, 20]),
         ("ingest.as_of", "yesterday"),
@@ -75,6 +80,33 @@ def test_reasoning_that_is_cut_short_when_served_is_refused(path, value):
     """A completion that the gates saw whole would lose its end, and its answer with it."""
     with pytest.raises(InputError, match="able to end as what was judged"):
         config.parse(changed(path, value), "params.yaml")
+
+
+TEACHER = {"url": "http://localhost:11434/v1", "model": "qwen3"}
+
+
+def test_a_teacher_and_adapters_need_something_to_tune():
+    good = changed("backbone.teacher", {**RAW["backbone"]["teacher"], **TEACHER})
+    assert config.parse(good, "params.yaml").backbone.teacher.model == "qwen3"
+    good["backbone"] |= {"source": "pretrained", "name": "some/model", "lora_rank": 8}
+    assert config.parse(good, "params.yaml").backbone.lora_rank == 8
+    good["backbone"]["epochs"] = 0
+    with pytest.raises(InputError, match="nothing would be tuned"):
+        config.parse(good, "params.yaml")
+    good["backbone"]["lora_rank"] = 0
+    with pytest.raises(InputError, match="nothing would be learned"):
+        config.parse(good, "params.yaml")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["localhost:11434/v1", "ftp://host/v1", "http://me:hush@host/v1", "http://host/v1?key=hush", "http://",
+     "http://host:99999/v1", "http://ho st/v1", "http://:80/v1"],
+)  # fmt: skip
+def test_a_teacher_url_that_cannot_be_or_holds_a_secret_is_refused(url):
+    with pytest.raises(InputError) as caught:
+        config.parse(changed("backbone.teacher", {**RAW["backbone"]["teacher"], **TEACHER, "url": url}), "params.yaml")
+    assert "backbone" in caught.value.field
 
 
 def test_all_zero_reward_weights_are_refused():

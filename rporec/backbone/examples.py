@@ -3,6 +3,7 @@
 Only rows that are handed in are read; the stage hands in the fit slice.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -11,6 +12,7 @@ import polars as pl
 from rporec.backbone.finetune import Example
 from rporec.backbone.randomness import keyed
 from rporec.backbone.source import Writer
+from rporec.backbone.taught import Taught, tally
 from rporec.reasoning.compose import Source, compose
 from rporec.reasoning.evidence import FollowCounts
 from rporec.reasoning.parse import render
@@ -55,12 +57,21 @@ class Drawing:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Examples as token ids and as text, and what the token budget cost: `shortened` prompts lost `dropped` items."""
+    """Examples as token ids and as text, what the token budget cost, and what became of a teacher's replies.
+
+    Attributes:
+        examples: one a target.
+        texts: their completions.
+        shortened: prompts that lost items to the budget.
+        dropped: items lost.
+        taught: number of replies by outcome (`rporec.backbone.taught.OUTCOMES`); {} without a teacher.
+    """
 
     examples: list[Example]
     texts: list[str]
     shortened: int
     dropped: int
+    taught: dict[str, int]
 
 
 def draw_events(rows: pl.DataFrame, drawing: Drawing) -> list[Event]:
@@ -105,7 +116,9 @@ def completions_of(event: Event, source: Source) -> Iterator[str]:
         yield render(said.thought, said.answer)
 
 
-def prepare(events: Sequence[Event], source: Source, writer: Writer, max_prompt_tokens: int) -> Prepared:
+def prepare(
+    events: Sequence[Event], source: Source, writer: Writer, max_prompt_tokens: int, taught: Taught | None = None
+) -> Prepared:
     """Fit the prompts to a budget, compose from what is left in them, and turn both into token ids.
 
     Args:
@@ -113,19 +126,29 @@ def prepare(events: Sequence[Event], source: Source, writer: Writer, max_prompt_
         source: texts and counts.
         writer: its tokenizer and chat template are used.
         max_prompt_tokens: budget of a prompt (tokens); oldest items go first.
+        taught: a teacher's replies, which take the place of composed texts where they may be learned.
     """
     histories = [event.history for event in events]
     longest = max(map(len, histories), default=1)
     fitted = fit_prompts(histories, source.catalogue, max(1, longest), max_prompt_tokens, writer.count)
     examples: list[Example] = []
-    composed: list[str] = []
+    learned: list[str] = []
+    outcomes: Counter[str] = Counter()
     for event, prompt, shown in zip(events, fitted.prompts, fitted.shown, strict=True):
         prompt_ids = writer.encode(prompt)
         texts = list(completions_of(replace(event, history=shown), source))
-        composed += texts
+        if taught is not None:
+            judged = [
+                taught.judge(row, shown, text, writer.count_completion)
+                for row, text in zip(event.rows, texts, strict=True)
+            ]
+            texts = [one.completion for one in judged]
+            outcomes.update(one.outcome for one in judged if one.outcome is not None)
+        learned += texts
         completions = writer.tokenizer(texts, add_special_tokens=False)["input_ids"]
         examples += [
             Example(prompt_ids=prompt_ids, completion_ids=[*completion, writer.eos_id], row=row)
             for completion, row in zip(completions, event.rows, strict=True)
         ]
-    return Prepared(examples=examples, texts=composed, shortened=fitted.shortened, dropped=fitted.dropped)
+    counted = {} if taught is None else tally(outcomes)
+    return Prepared(examples, learned, fitted.shortened, fitted.dropped, counted)

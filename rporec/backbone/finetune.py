@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
@@ -79,24 +80,24 @@ def fine_tune(model: PreTrainedModel, examples: Sequence[Example], tuning: Tunin
     """Fine-tune a causal language model in place; goes on from the checkpoint `kept` where there is one.
 
     Args:
-        model: its weights are changed; left in eval mode.
+        model: its weights are changed, those that need no gradient are not; float32; left in eval mode.
         examples: at least one.
         tuning: how.
         kept: the checkpoint file, in a folder that survives a kill.
 
     Raises:
         InputError: there is no example, or the loss is no number any more.
+        ValueError: a weight to be tuned is not float32.
     """
     if not examples:
         raise InputError(
             "there is nothing to fine-tune the backbone on", rule="at least one row of the fit slice",
             cure="lower sequence.reason_share and sequence.align_share, or give more data",
         )  # fmt: skip
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=tuning.learning_rate, betas=_BETAS, weight_decay=_WEIGHT_DECAY, fused=True
-    )
+    tuned = tuned_weights(model)
+    optimizer = torch.optim.AdamW(tuned, lr=tuning.learning_rate, betas=_BETAS, weight_decay=_WEIGHT_DECAY, fused=True)
     plan = [batch for epoch in range(tuning.epochs) for batch in plan_batches(examples, tuning, epoch)]
-    position = checkpoint.load(kept, model, optimizer) or {}
+    position = checkpoint.load(kept, tuned, optimizer) or {}
     losses: list[float] = json.loads(position.get("losses", "[]"))
     tokens = sum(len(examples[place]) for batch in plan for place in batch)
     model.train()
@@ -109,9 +110,21 @@ def fine_tune(model: PreTrainedModel, examples: Sequence[Example], tuning: Tunin
             losses.append(_update(model, optimizer, batch, autocast=tuning.autocast))
             progress.advance(sum(map(len, batch)), f"loss {losses[-1]:.3f}")
             if (step + 1) % tuning.checkpoint_every == 0:
-                checkpoint.save(kept, model, optimizer, {"losses": json.dumps(losses)})
+                checkpoint.save(kept, tuned, optimizer, {"losses": json.dumps(losses)})
     model.eval()
     return Tuned(losses=losses, tokens=tokens)
+
+
+def tuned_weights(model: PreTrainedModel) -> nn.ParameterList:
+    """Return the weights that are tuned, each once: what the optimizer moves and a checkpoint holds.
+
+    Raises:
+        ValueError: one of them is not float32: small updates would be rounded away.
+    """
+    tuned = nn.ParameterList(weight for weight in model.parameters() if weight.requires_grad)
+    if wrong := {str(weight.dtype) for weight in tuned} - {str(torch.float32)}:
+        raise ValueError(f"weights are tuned in float32, got {sorted(wrong)}")
+    return tuned
 
 
 def plan_batches(examples: Sequence[Example], tuning: Tuning, epoch: int) -> list[list[int]]:

@@ -1,21 +1,28 @@
-"""From training rows to a writer: the whole of stage `backbone`, for every source of weights."""
+"""From training rows to a writer: the whole of stage `backbone`, for every source of weights and texts."""
 
 import dataclasses
-from collections.abc import Iterable
-from dataclasses import dataclass
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
 from rporec import tables
 from rporec.backbone.embedded import Shape, build_model, train_tokenizer
+from rporec.backbone.endpoint import Access
 from rporec.backbone.examples import Drawing, Event, Prepared, completions_of, count_follows, draw_events, prepare
-from rporec.backbone.finetune import Tuned, Tuning, fine_tune, mean_loss
-from rporec.backbone.source import Writer, load_writer
+from rporec.backbone.finetune import Example, Tuned, Tuning, fine_tune, mean_loss
+from rporec.backbone.lora import add_adapters, merge_adapters
+from rporec.backbone.source import Writer, cast, load_writer
+from rporec.backbone.taught import KEPT, Taught
+from rporec.backbone.teacher import Lessons, ask_teacher
 from rporec.catalogue import Catalogue
 from rporec.config import BackboneParams
 from rporec.reasoning.compose import Source
 from rporec.reasoning.parse import parse
+
+log = logging.getLogger(__name__)
 
 _HELD_OUT_EXAMPLES = 256
 _CHECKPOINT_EVERY = 50  # steps, about half a minute
@@ -26,12 +33,14 @@ class Learned:
     """A writer and how it came about.
 
     Attributes:
-        writer: model and tokenizer, in eval mode.
+        writer: model and tokenizer, in eval mode, in the number format asked for.
         tuned: losses of the fine-tuning; empty without it.
-        held_out_loss: nats a completion token on rows that were not learned, None where there are none.
+        held_out_loss: nats a token of composed completions of rows not learned, None where there are none.
         composed: the texts learned from, a COMPOSED table.
         shortened: prompts that lost items to the token budget.
         dropped: items lost.
+        taught: a teacher's replies by outcome; {} without a teacher.
+        lessons: a teacher's replies by row, and their cost; None without a teacher.
     """
 
     writer: Writer
@@ -40,6 +49,8 @@ class Learned:
     composed: pl.DataFrame
     shortened: int
     dropped: int
+    taught: dict[str, int]
+    lessons: Lessons | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,39 +62,57 @@ class Material:
     catalogue: Catalogue
 
 
-def learn_to_write(material: Material, params: BackboneParams, seed: int, kept: Path) -> Learned:
-    """Make the backbone: take or build the weights, compose reasoning on the fit rows, fine-tune on it.
+@dataclass(frozen=True)
+class Means:
+    """What learning may use outside its own memory.
+
+    Attributes:
+        work: folder for checkpoints, which survives a kill.
+        replies: folder for a teacher's replies, which outlives a run.
+        key: of the teacher's endpoint, None where it wants none.
+    """
+
+    work: Path
+    replies: Path
+    key: str | None = field(default=None, repr=False)
+
+
+def learn_to_write(material: Material, params: BackboneParams, seed: int, means: Means) -> Learned:
+    """Make the backbone: take or build the weights, get texts for the fit rows, fine-tune on them.
 
     Args:
         material: rows and catalogue.
         params: section `backbone`.
         seed: of weights, choice of rows, phrasings and batches.
-        kept: folder for checkpoints, which survives a kill.
+        means: folders and the teacher's key.
 
     Raises:
-        InputError: the source of weights cannot be used, or there is nothing to learn from.
+        InputError: the source of weights or the teacher cannot be used, or there is nothing to learn from.
     """
     drawing = Drawing(
         max_items=params.prompt_items, per_group=params.targets_per_group, most=params.max_examples, seed=seed
     )
-    source = Source(material.catalogue, count_follows(material.fit))
-    events = draw_events(material.fit, drawing)
-    writer = _writer(params, seed, source, events)
+    follows = count_follows(material.fit)
+    source = Source(material.catalogue, follows)
+    events = draw_events(material.fit, drawing) if params.epochs or params.name is None else []
+    # Before the teacher is asked, and paid: a name may be wrong. Tuned in float32 whatever is saved.
+    given = load_writer(params.name, "float32" if params.epochs else params.dtype) if params.name else None
+    lessons = taught = None
+    if params.teacher.url is not None:
+        access = Access(params.teacher, means.key, seed)
+        lessons = ask_teacher(events, material.catalogue, access, means.replies)
+        taught = Taught(lessons.texts, material.catalogue, params.max_completion_tokens)
+    writer = given or _fresh_writer(params, seed, source, events, taught)
     budget = writer.prompt_budget(params.max_prompt_tokens, params.max_completion_tokens)
-    prepared = prepare(events, source, writer, budget) if params.epochs else prepare([], source, writer, budget)
-    tuning = Tuning(
-        epochs=params.epochs,
-        batch_tokens=params.batch_tokens,
-        learning_rate=params.learning_rate,
-        autocast=params.dtype == "bfloat16",
-        seed=seed,
-        checkpoint_every=_CHECKPOINT_EVERY,
-    )
+    prepared = prepare(events if params.epochs else [], source, writer, budget, taught)
+    _warn(prepared.taught)
+    tuning = _tuning(params, seed)
     tuned = Tuned(losses=[], tokens=0)
     if params.epochs:
-        tuned = fine_tune(writer.model, prepared.examples, tuning, kept / "finetune.safetensors")
+        writer, tuned = _tune(writer, prepared.examples, tuning, params.lora_rank, means.work)
+    cast(writer.model, params.dtype)
     unseen = draw_events(material.held_out, dataclasses.replace(drawing, most=_HELD_OUT_EXAMPLES))
-    measured = prepare(unseen, source, writer, budget).examples
+    measured = prepare(unseen, Source(material.catalogue, follows.for_unseen()), writer, budget).examples
     return Learned(
         writer=writer,
         tuned=tuned,
@@ -91,6 +120,8 @@ def learn_to_write(material: Material, params: BackboneParams, seed: int, kept: 
         composed=_composed(prepared),
         shortened=prepared.shortened,
         dropped=prepared.dropped,
+        taught=prepared.taught,
+        lessons=lessons,
     )
 
 
@@ -104,12 +135,46 @@ def _composed(prepared: Prepared) -> pl.DataFrame:
     return pl.DataFrame(columns, schema=tables.COMPOSED.columns)
 
 
-def _writer(params: BackboneParams, seed: int, source: Source, events: Iterable[Event]) -> Writer:
-    """Return the weights before fine-tuning."""
-    if params.name is not None:
-        return load_writer(params.name, params.dtype)
+def _tuning(params: BackboneParams, seed: int) -> Tuning:
+    return Tuning(
+        epochs=params.epochs,
+        batch_tokens=params.batch_tokens,
+        learning_rate=params.learning_rate,
+        autocast=params.dtype == "bfloat16",
+        seed=seed,
+        checkpoint_every=_CHECKPOINT_EVERY,
+    )
+
+
+def _warn(taught: dict[str, int]) -> None:
+    """Say so when a teacher hardly teaches."""
+    if sum(taught.values()) > 2 * taught.get(KEPT, 0):
+        log.warning(
+            "more than half of the teacher's replies were not taken (%s): malformed ones need a model that follows the "
+            "format or more backbone.teacher.max_tokens, too long ones more backbone.max_completion_tokens",
+            ", ".join(f"{name} {count}" for name, count in taught.items()),
+        )
+
+
+def _tune(
+    writer: Writer, examples: Sequence[Example], tuning: Tuning, lora_rank: int, work: Path
+) -> tuple[Writer, Tuned]:
+    """Fine-tune all weights, or adapters that are merged into them."""
+    kept = work / "finetune.safetensors"
+    if not lora_rank:
+        return writer, fine_tune(writer.model, examples, tuning, kept)
+    adapted = add_adapters(writer.model, lora_rank, tuning.seed)
+    tuned = fine_tune(writer.model, examples, tuning, kept)
+    return dataclasses.replace(writer, model=merge_adapters(adapted).eval()), tuned
+
+
+def _fresh_writer(
+    params: BackboneParams, seed: int, source: Source, events: Sequence[Event], taught: Taught | None
+) -> Writer:
+    """Return the embedded backbone before fine-tuning."""
     context = params.max_prompt_tokens + params.max_completion_tokens
     composed = (text for event in events for text in completions_of(event, source))
-    tokenizer = train_tokenizer([*source.lines, *composed], params.vocab_size, context)
+    worded = taught.thoughts() if taught else []
+    tokenizer = train_tokenizer([*source.lines, *composed, *worded], params.vocab_size, context)
     shape = Shape(width=params.width, layers=params.layers, heads=params.heads, context=context)
     return Writer(model=build_model(tokenizer, shape, seed).eval(), tokenizer=tokenizer)

@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from rporec.backbone.reach import UnreachableError, must_use_cache
 from rporec.errors import InputError
 
 transformers_logging.disable_progress_bar()  # a bar for one small file says nothing
@@ -72,6 +73,10 @@ class Writer:
         """Return the length of a prompt as the model reads it, in tokens."""
         return len(self.encode(prompt))
 
+    def count_completion(self, completion: str) -> int:
+        """Return the length of a completion without its end token, in tokens."""
+        return len(self.tokenizer(completion, add_special_tokens=False)["input_ids"])
+
     def decode(self, ids: list[int]) -> str:
         """Return the text of a completion without its end token; other special tokens stay visible to the parser."""
         kept = ids[:-1] if ids and ids[-1] == self.eos_id else ids
@@ -98,14 +103,30 @@ def load_writer(source: str | Path, dtype: str = "float32", device: str = "cpu")
     if folder.exists() and not (folder / "config.json").is_file():
         raise _unusable(source, "the folder holds no config.json")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(source))
+        local = folder.exists() or must_use_cache(str(source))
+        tokenizer = AutoTokenizer.from_pretrained(str(source), local_files_only=local)
         # use_safetensors: weights in pickle files would run code when loaded, so they are refused.
-        model = AutoModelForCausalLM.from_pretrained(str(source), dtype=DTYPES[dtype], use_safetensors=True)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        model = AutoModelForCausalLM.from_pretrained(
+            str(source), dtype=DTYPES[dtype], use_safetensors=True, local_files_only=local
+        )
+    except (OSError, ValueError, RuntimeError, SafetensorError, UnreachableError) as error:
         raise _unusable(source, str(error).strip().splitlines()[0]) from error
     if tokenizer.eos_token_id is None:
         raise _unusable(source, "its tokenizer has no end token, so completions would never finish")
     return Writer(model=model.to(device).eval(), tokenizer=tokenizer)
+
+
+def cast(model: PreTrainedModel, dtype: str) -> None:
+    """Bring the weights of a model into a number format, in place.
+
+    Buffers stay as they are: rotary frequencies lose their meaning in bfloat16, and loading makes them anew in float32.
+
+    Args:
+        model: any model.
+        dtype: "float32" or "bfloat16".
+    """
+    for weight in model.parameters():
+        weight.data = weight.data.to(DTYPES[dtype])
 
 
 def _unusable(source: str | Path, why: str) -> InputError:

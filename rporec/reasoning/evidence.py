@@ -11,10 +11,15 @@ _REACH = 3
 
 
 class FollowCounts:
-    """In how many events an item was bought after another one (among the buyer's last three)."""
+    """In how many events an item was bought after another one (among the buyer's last three).
 
-    def __init__(self, counts: dict[int, Counter[int]]) -> None:
-        self._counts = counts
+    Args:
+        counts: events by item and follower.
+        hold_asker: whether the events that ask were counted too, so that each is taken out of its own evidence.
+    """
+
+    def __init__(self, counts: dict[int, Counter[int]], *, hold_asker: bool = True) -> None:
+        self._counts, self._hold_asker = counts, hold_asker
 
     @staticmethod
     def fit(events: Iterable[tuple[Sequence[int], Sequence[int]]]) -> "FollowCounts":
@@ -30,14 +35,18 @@ class FollowCounts:
                 counts.setdefault(item, Counter()).update(bought)
         return FollowCounts(counts)
 
+    def for_unseen(self) -> "FollowCounts":
+        """Return the same counts for rows that were not counted: nothing of theirs is in them to be taken out."""
+        return FollowCounts(self._counts, hold_asker=False)
+
     def after(self, item: int, event: Iterable[int] = ()) -> dict[int, int]:
         """Return how many events each item followed `item` in, ties and order free of set order.
 
         Args:
             item: an item index.
-            event: targets of the asking row's own event, taken out of the counts.
+            event: targets of the asking row's own event, taken out of the counts if they hold it.
         """
-        own = set(event)
+        own = set(event) if self._hold_asker else set()
         counts = self._counts.get(item, Counter())
         left = {follower: counts[follower] - (follower in own) for follower in sorted(counts)}
         return {follower: count for follower, count in left.items() if count > 0}

@@ -5,7 +5,7 @@ import torch
 
 from rporec import checkpoint
 from rporec.backbone import finetune
-from rporec.backbone.finetune import Example, Tuning, fine_tune, mean_loss, plan_batches, schedule
+from rporec.backbone.finetune import Example, Tuning, fine_tune, mean_loss, plan_batches, schedule, tuned_weights
 from rporec.errors import InputError
 from tests.backbone.models import llama, qwen3
 
@@ -86,7 +86,7 @@ def test_the_checkpoint_is_used(tmp_path, monkeypatch):
     model = qwen3(seed=9).model
     fine_tune(model, examples(), tuning(checkpoint_every=1), tmp_path / "kept")
     kept = qwen3(seed=4).model
-    assert checkpoint.load(tmp_path / "kept", kept, torch.optim.AdamW(kept.parameters()))
+    assert checkpoint.load(tmp_path / "kept", tuned_weights(kept), torch.optim.AdamW(kept.parameters()))
     assert same(weights(model), weights(kept))
 
 
@@ -137,6 +137,11 @@ def test_bfloat16_autocast_learns_too(tmp_path):
     fine_tune(model, examples(), tuning(autocast=True, epochs=6), tmp_path / "kept")
     assert mean_loss(model, examples(), tuning()) < before
     assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+
+
+def test_weights_that_would_round_small_updates_away_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="float32"):
+        fine_tune(qwen3().model.to(torch.bfloat16), examples(), tuning(), tmp_path / "kept")
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path):

@@ -1,11 +1,19 @@
 """Writers from folders and names: chat templates, and clear refusals."""
 
+import threading
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
 import pytest
 import torch
+from huggingface_hub import constants as hub_constants
 
-from rporec.backbone.source import load_writer
+from rporec.backbone import reach
+from rporec.backbone.source import cast, load_writer
 from rporec.errors import InputError
 from tests.backbone.models import llama, qwen3
+from tests.servers import free_port
 
 
 def test_a_chat_template_wraps_the_prompt_once():
@@ -45,6 +53,93 @@ def test_a_name_that_cannot_be_reached_says_what_to_set(name):
     assert "backbone.name" in message
     assert name in message
     assert "HF_HOME" in message
+
+
+def test_offline_by_choice_is_named(monkeypatch):
+    monkeypatch.setattr(reach, "is_offline_mode", lambda: True)
+    with pytest.raises(InputError, match="HF_HUB_OFFLINE is set"):
+        load_writer("no-such-owner/no-such-model")
+
+
+@pytest.fixture
+def hub(monkeypatch, tmp_path):
+    """A hub of the test's own: HF_HUB_OFFLINE unset, an empty cache, its address given to `hub(url)`."""
+
+    def at(address):
+        monkeypatch.setattr(reach, "is_offline_mode", lambda: False)
+        monkeypatch.setattr(reach, "try_to_load_from_cache", lambda name, file: None)
+        monkeypatch.setattr(reach, "hf_hub_url", lambda name, file: f"{address}/{name}/resolve/main/{file}")
+        monkeypatch.setattr(hub_constants, "HF_HUB_OFFLINE", False)
+
+    return at
+
+
+def test_without_a_network_it_is_said_at_once(hub):
+    hub(f"http://127.0.0.1:{free_port()}")
+    started = time.monotonic()
+    with pytest.raises(InputError, match="the hub cannot be reached") as caught:
+        load_writer("some-owner/some-model")
+    assert time.monotonic() - started < 5
+    assert "HF_ENDPOINT" in caught.value.message()
+
+
+@pytest.mark.parametrize(
+    ("status", "header", "word"),
+    [
+        (404, "RepoNotFound", "knows no such model"),
+        (401, "RepoNotFound", "HF_TOKEN"),
+        (403, "GatedRepo", "accept the terms"),
+        (500, "", "cannot be reached"),
+    ],
+)
+def test_a_hub_that_refuses_is_told_apart(hub, status, header, word):
+    with refusing(status, header) as address:
+        hub(address)
+        with pytest.raises(InputError, match=word):
+            load_writer("some-owner/some-model")
+
+
+def test_a_model_in_the_cache_needs_no_network(hub, monkeypatch):
+    hub(f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setattr(reach, "try_to_load_from_cache", lambda name, file: "/cache/config.json")
+    assert reach.must_use_cache("some-owner/some-model")
+    monkeypatch.setattr(reach, "is_offline_mode", lambda: True)
+    monkeypatch.setattr(reach, "get_hf_file_metadata", lambda *_, **__: pytest.fail("asked the hub although offline"))
+    assert reach.must_use_cache("some-owner/some-model")
+
+
+@contextmanager
+def refusing(status, header):
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.send_response(status)
+            self.send_header("X-Error-Code", header)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def test_casting_leaves_buffers_alone_and_equals_a_loaded_model(tmp_path):
+    writer = llama()
+    cast(writer.model, "bfloat16")
+    writer.save(tmp_path)
+    back = load_writer(tmp_path, "bfloat16").model
+    assert {weight.dtype for weight in back.parameters()} == {torch.bfloat16}
+    ids = torch.tensor([writer.encode("steel hammer")])
+    with torch.no_grad():
+        assert torch.equal(writer.model(ids).logits, back(ids).logits)
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):

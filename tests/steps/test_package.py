@@ -67,10 +67,11 @@ def test_what_does_not_shape_the_model_does_not_change_the_package(root: Path) -
         ("serve", "port", 3999, True),
         ("gate", "resamples", 999, True),
         ("run", "dvc_remote", "elsewhere", True),
+        ("backbone", "teacher", {"timeout": 9.0, "retries": 1, "concurrency": 9}, True),
         ("serve", "max_reasoning_tokens", 65, False),
     ):
         params = yaml.safe_load((root / "params.yaml").read_text())
-        params[section][key] = value
+        params[section][key] = {**params[section][key], **value} if isinstance(value, dict) else value
         (root / "params.yaml").write_text(yaml.safe_dump(params))
         assert (manifest.read(_run(root)).package_hash == first) == same, (section, key)
 

@@ -1,0 +1,55 @@
+"""Can the files of a model name be had? One look, so that a missing network is told at once and not after retries.
+
+Downloads nothing; loading is `source`.
+"""
+
+import httpx2  # the client of huggingface_hub
+from huggingface_hub import get_hf_file_metadata, hf_hub_url, is_offline_mode, try_to_load_from_cache
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+
+_SECONDS = 10.0
+_CONFIG = "config.json"
+
+
+class UnreachableError(Exception):
+    """A model name that cannot be loaded here; the message says why and what to set."""
+
+
+def must_use_cache(name: str) -> bool:
+    """Return whether only the local cache of the hub can give this model: offline, or the hub is out of reach.
+
+    Args:
+        name: a model name, `owner/model`.
+
+    Raises:
+        UnreachableError: it is neither in the cache nor on the hub, or is no name at all.
+    """
+    try:
+        cached = isinstance(try_to_load_from_cache(name, _CONFIG), str)
+        url = hf_hub_url(name, _CONFIG)
+    except HFValidationError as error:
+        raise UnreachableError("there is no such folder, and it is no model name (owner/model)") from error
+    if is_offline_mode():
+        if cached:
+            return True
+        raise UnreachableError(
+            "HF_HUB_OFFLINE is set and HF_HOME does not hold the model: unset the one or fill the other"
+        )
+    try:
+        get_hf_file_metadata(url, timeout=_SECONDS)
+    except GatedRepoError as error:
+        raise UnreachableError(
+            "its owner wants to be asked first: accept the terms on its page, set HF_TOKEN"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise UnreachableError(
+            "the hub knows no such model, or it is private: correct the name or set HF_TOKEN"
+        ) from error
+    except (HfHubHTTPError, httpx2.RequestError, OSError) as error:
+        if cached:
+            return True
+        raise UnreachableError(
+            f"the hub cannot be reached ({type(error).__name__}) and HF_HOME does not hold the model: "
+            "connect this machine, set HF_ENDPOINT to a mirror, or copy the model here"
+        ) from error
+    return False
