@@ -2,7 +2,7 @@
 
 A history item at distance d before the target (1 = just before) counts decay^(d-1); a row that is one half-life older
 than the newest counts half, because what sells and what follows it drift. Rows of one basket share their
-history, so no line is evidence for another of its basket. Not a ranker: `rporec.baselines.markov` breaks the ties.
+history, so no line is evidence for another of its basket. Not a ranker: `rporec.baselines.counting` breaks the ties.
 """
 
 from __future__ import annotations
