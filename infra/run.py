@@ -28,7 +28,7 @@ from rporec.release import commit, lookup, summary
 from steps.stage import guarded
 
 log = logging.getLogger("rporec")
-_PAGE = Path("outputs/cot/reasoning.html")  # a night from before there was one has none
+_PAGE = Path("outputs/evaluate/reasoning.html")  # a night from before there was one has none
 _ACTS_CODE = ("steps/gate.py", "steps/promote.py", "rporec/evaluation", "rporec/release")
 
 

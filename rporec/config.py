@@ -54,7 +54,6 @@ class CotParams(Section):
     temperature: float = Field(ge=0, le=2, description="0 = greedy")
     batch_size: int = Field(ge=1, description="prompts generated together")
     shard_groups: int = Field(ge=1, description="groups a resumable shard")
-    told_margin: Share = Field(description="rows whose text names what only the target could tell, above chance")
 
 
 class RecheadParams(Section):
@@ -135,7 +134,7 @@ class AlignParams(Section):
 
 
 class EvaluateParams(Section):
-    """Metrics, baselines and intervals."""
+    """Metrics, baselines, intervals, and what a text may know of its target."""
 
     cutoffs: tuple[int, ...] = Field(description="K of HR@K and NDCG@K, ascending; 10 among them")
     sasrec_epochs: int = Field(ge=1, description="most epochs of the SASRec baselines; chosen on valid")
@@ -144,6 +143,7 @@ class EvaluateParams(Section):
     ease_items: int = Field(ge=1, description="largest catalogue for EASE (a dense N x N inverse); above, item-kNN")
     resamples: int = Field(ge=99, description="bootstrap resamples")
     confidence: float = Field(gt=0.5, lt=1, description="level of the intervals")
+    told_margin: Share = Field(description="rows whose text names what only the target could tell, above chance")
 
     @model_validator(mode="before")
     @classmethod

@@ -1,37 +1,32 @@
 """Stage cot: the backbone writes reasoning for the rows whose reasoning is read; it never sees their targets.
 
-Only when all is written are targets read, by the report, which stops the run where a text knows too much.
+Nothing here judges the texts by targets: that is for `evaluate`, so that only what changes a text writes all again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import polars as pl
 
 from rporec import tables
 from rporec.backbone.generate import Sampling
-from rporec.backbone.source import Writer, load_writer
+from rporec.backbone.source import load_writer
 from rporec.backbone.write import Writing, Written, groups_of, write_completions
 from rporec.catalogue import Catalogue
-from rporec.evaluation.reasoning_page import render_reasoning
-from rporec.files import write_json, write_text
-from rporec.reasoning import told
-from rporec.reasoning.report import Finished, report
+from rporec.files import write_json
 from steps.stage import Outcome, Stage, run_stage
 
 SLICES = ("reason", "valid", "test")
-REPORTED = ("valid", "test")
 
 
 def cot(stage: Stage) -> Outcome:
-    """Write the completions of slices reason, valid and test, a summary, and the report on valid and test."""
+    """Write the completions of slices reason, valid and test, and a summary."""
     params, backbone, run = stage.params.cot, stage.params.backbone, stage.params.run
     catalogue = Catalogue.from_table(tables.read(stage.inputs("ingest/items.parquet"), tables.ITEMS))
     files = [stage.inputs(f"sequence/{name}.parquet") for name in ("train", "valid", "test")]
-    rows = [tables.read(file, tables.ROWS) for file in files]
     # `groups_of` leaves the targets behind: a completion must come from the history alone.
-    groups = pl.concat([groups_of(part) for part in rows]).sort("group")
+    groups = pl.concat([groups_of(tables.read(file, tables.ROWS)) for file in files]).sort("group")
     writing = Writing(
         sampling=Sampling(
             num_samples=params.samples,
@@ -50,22 +45,7 @@ def cot(stage: Stage) -> Outcome:
     tables.write(written.completions, stage.new / "completions.parquet", tables.COMPLETIONS)
     summary = _summary(written)
     write_json(stage.new / "cot.json", summary)
-    composed = tables.read(stage.inputs("backbone/composed.parquet"), tables.COMPOSED)
-    _report(stage, Finished(written.completions, pl.concat(rows), composed, catalogue, _token_counter(writer)))
-    return Outcome(closing=_closing(summary), metrics=summary, files=("cot.json", "reasoning.json", "reasoning.html"))
-
-
-def _report(stage: Stage, finished: Finished) -> None:
-    margin = stage.params.cot.told_margin
-    found = report(finished, REPORTED, margin, stage.params.run.seed)
-    for one in found.told.values():
-        told.refuse(one, margin)
-    write_json(stage.new / "reasoning.json", found.figures)
-    write_text(stage.new / "reasoning.html", render_reasoning("RPORec: the written reasoning", found.figures))
-
-
-def _token_counter(writer: Writer) -> Callable[[str], int]:
-    return lambda text: len(writer.tokenizer(text, add_special_tokens=False)["input_ids"])
+    return Outcome(closing=_closing(summary), metrics=summary, files=("cot.json",))
 
 
 def _closing(summary: Mapping[str, float]) -> str:

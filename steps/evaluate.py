@@ -1,4 +1,7 @@
-"""Stage evaluate: every ranker on the test rows, opened once; metrics, comparisons, slices, samples, report."""
+"""Stage evaluate: every ranker on the test rows, opened once; metrics, comparisons, slices, samples, reports.
+
+First the written reasoning is judged, and the run stopped where a text knows what only its target could tell.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,17 @@ import polars as pl
 from rporec import tables
 from rporec.baselines.fit import fit_all
 from rporec.catalogue import Catalogue
-from rporec.evaluation import frames, samples, scoring
+from rporec.evaluation import frames, samples, scoring, written
+from rporec.evaluation.reasoning_page import render_reasoning
 from rporec.evaluation.report import ReportData, render
 from rporec.evaluation.results import RANKERS, Inputs, hit_curves, results
 from rporec.evaluation.slices import label_rows
 from rporec.files import read_json, write_json, write_text
+from rporec.reasoning.report import Finished
 from rporec.rechead.model import Rechead
 from steps.stage import Outcome, Stage, run_stage
 
+KEPT = ("metrics.json", "samples.json", "report.html", "reasoning.json", "reasoning.html")
 SAMPLES = 6  # reasoning samples a kind
 
 
@@ -23,12 +29,13 @@ def evaluate(stage: Stage) -> Outcome:
     train, valid, rows = (read(stage, f"sequence/{part}.parquet", tables.ROWS) for part in ("train", "valid", "test"))
     catalogue = Catalogue.from_table(read(stage, "ingest/items.parquet", tables.ITEMS))
     test, known = scoring.TestSet.from_rows(rows), pl.concat([train, valid])
-    before, shipped = completions(stage)
+    texts = completions(stage)
+    judge(stage, texts, pl.concat([known, rows]), catalogue)
     head = Rechead.load(stage.inputs("rechead/final"))
-    own = scoring.reasoning_of(shipped, test.groups)
+    own = scoring.reasoning_of(texts.shipped, test.groups)
     variants: dict[str, scoring.Reasoning | None] = {
         "rporec": own,
-        "stage1": scoring.reasoning_of(before, test.groups),
+        "stage1": scoring.reasoning_of(texts.before, test.groups),
         "reasoning_removed": None,
         "shuffled_reasoning": scoring.shuffle_reasoning(own, test.users, stage.params.run.seed),
     }
@@ -37,17 +44,15 @@ def evaluate(stage: Stage) -> Outcome:
         ranks[name] = scoring.rank_baseline(ranker, test, name, catalogue.n)
     frame = frames.ranks_frame(label_rows(rows, known), ranks)
     oracle = frames.oracle_rows(rows, catalogue.item_ids, read(stage, "ingest/oracle.parquet", tables.ORACLE))
-    found = Inputs(frame, confidence[test.group_pos], shipped, oracle, catalogue.n)
+    found = Inputs(frame, confidence[test.group_pos], texts.shipped, oracle, catalogue.n)
     metrics = results(found, stage.params.evaluate, stage.params.run.seed)
-    told = samples.tell(frame, test, shipped, samples.Models(catalogue, head), SAMPLES)
+    told = samples.tell(frame, test, texts.shipped, samples.Models(catalogue, head), SAMPLES)
     write(stage, frame, metrics, told)
     reached = metrics["rankers"]["rporec"]["ndcg@10"]
-    closing = (
-        f"{rows.height} rows by {len(RANKERS)} rankers, NDCG@10 {'unknown' if reached is None else f'{reached:.4f}'}"
-    )
+    shown = "unknown" if reached is None else f"{reached:.4f}"
     flat = {f"{ranker}_{key}": value for ranker, means in metrics["rankers"].items() for key, value in means.items()}
     numbers = {key: float(value) for key, value in flat.items() if value is not None}
-    return Outcome(closing, numbers, ("metrics.json", "samples.json", "report.html"))
+    return Outcome(f"{rows.height} rows by {len(RANKERS)} rankers, NDCG@10 {shown}", numbers, KEPT)
 
 
 def read(stage: Stage, path: str, table: tables.Table) -> pl.DataFrame:
@@ -55,13 +60,19 @@ def read(stage: Stage, path: str, table: tables.Table) -> pl.DataFrame:
     return tables.read(stage.inputs(path), table)
 
 
-def completions(stage: Stage) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return the test completions of the backbone, and of the writer that ships (which may be the backbone itself)."""
-    before, after = (
-        read(stage, f"{name}/completions.parquet", tables.COMPLETIONS).filter(pl.col("slice") == "test")
-        for name in ("cot", "align")
-    )
-    return before, after if read_json(stage.inputs("align/align.json"))["ships"] == "policy" else before
+def completions(stage: Stage) -> written.Written:
+    """Return what policy and backbone wrote, and which of them ships."""
+    policy, backbone = (read(stage, f"{name}/completions.parquet", tables.COMPLETIONS) for name in ("align", "cot"))
+    return written.Written(read_json(stage.inputs("align/align.json"))["ships"], policy, backbone)
+
+
+def judge(stage: Stage, texts: written.Written, rows: pl.DataFrame, catalogue: Catalogue) -> None:
+    """Write the report on the written reasoning, or stop the run where a writer was told targets."""
+    composed = read(stage, "backbone/composed.parquet", tables.COMPOSED)
+    finished = Finished(texts.named, rows, composed, catalogue, written.token_counter(stage.inputs("align/policy")))
+    found = written.judge(texts.ships, finished, stage.params.evaluate.told_margin, stage.params.run.seed)
+    write_json(stage.new / "reasoning.json", found)
+    write_text(stage.new / "reasoning.html", render_reasoning("RPORec: the written reasoning", found))
 
 
 def write(stage: Stage, frame: pl.DataFrame, metrics: samples.Json, told: dict[str, list[samples.Json]]) -> None:

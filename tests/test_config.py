@@ -45,6 +45,7 @@ def test_the_committed_parameters_are_valid_and_sections_are_found_by_name():
         ("backbone.teacher.requests_per_minute", 0.0),
         ("evaluate.cutoffs", [10, 5]),
         ("evaluate.cutoffs", [5, 20]),
+        ("evaluate.told_margin", 1.5),
         ("ingest.as_of", "yesterday"),
         ("ingest.as_of", None),
         ("ingest.as_of", "20260101"),

@@ -53,17 +53,18 @@ def render_reasoning(title: str, found: Mapping[str, Any]) -> str:
 
     Args:
         title: its heading.
-        found: reasoning.json (see `rporec.reasoning.report`).
+        found: reasoning.json (see `rporec.evaluation.written`).
     """
-    slices = found["slices"]
-    counts = "; ".join(f"{name}: {one['completions']} texts for {one['groups']} groups" for name, one in slices.items())
+    texts = {_shown(name): one for name, one in found["texts"].items()}
+    counts = "; ".join(f"{name}: {one['completions']} texts for {one['groups']} groups" for name, one in texts.items())
+    judged = f"The {found['ships']} ships. {counts}. Fine-tuned on {found['composed']} composed texts."
     sections = [
-        ("What was judged", f'<p class="dim">{text(counts)}. Fine-tuned on {found["composed"]} composed texts.</p>'),
-        ("Form and truth", _shares(slices, "form", _FORM)),
-        ("Told targets", _told(slices)),
-        ("Variety", "".join(_variety(slices, part) for part in ("thoughts", "answers"))),
-        ("Length", _lengths(slices)),
-        ("Copies", _shares(slices, "copies", _COPIES)),
+        ("What was judged", f'<p class="dim">{text(judged)}</p>'),
+        ("Form and truth", _shares(texts, "form", _FORM)),
+        ("Told targets", _told(texts)),
+        ("Variety", "".join(_variety(texts, part) for part in ("thoughts", "answers"))),
+        ("Length", _lengths(texts)),
+        ("Copies", _shares(texts, "copies", _COPIES)),
         ("Good samples", _samples(found["samples"]["good"])),
         ("Bad samples", _samples(found["samples"]["bad"])),
         ("How it is measured", "".join(f'<p class="dim">{text(line)}</p>' for line in _DEFINITIONS)),
@@ -71,14 +72,18 @@ def render_reasoning(title: str, found: Mapping[str, Any]) -> str:
     return page(title, sections)
 
 
-def _shares(slices: Mapping[str, Any], part: str, names: Mapping[str, str]) -> str:
-    rows = [[shown, *(figure(one[part][key]) for one in slices.values())] for key, shown in names.items()]
-    return table(["share", *slices], rows)
+def _shown(name: str) -> str:
+    return name.replace("_", ", ")
 
 
-def _told(slices: Mapping[str, Any]) -> str:
-    rows = [[shown, *(figure(one["told"][key]) for one in slices.values())] for key, shown in _TOLD.items()]
-    return table(["", *slices], [*rows, ["verdict", *(mark(_verdict(one["told"])) for one in slices.values())]])
+def _shares(texts: Mapping[str, Any], part: str, names: Mapping[str, str]) -> str:
+    rows = [[shown, *(figure(one[part][key]) for one in texts.values())] for key, shown in names.items()]
+    return table(["share", *texts], rows)
+
+
+def _told(texts: Mapping[str, Any]) -> str:
+    rows = [[shown, *(figure(one["told"][key]) for one in texts.values())] for key, shown in _TOLD.items()]
+    return table(["", *texts], [*rows, ["verdict", *(mark(_verdict(one["told"])) for one in texts.values())]])
 
 
 def _verdict(told: Mapping[str, Any]) -> str:
@@ -87,16 +92,16 @@ def _verdict(told: Mapping[str, Any]) -> str:
     return "fail" if told["told"] else "pass"
 
 
-def _variety(slices: Mapping[str, Any], part: str) -> str:
+def _variety(texts: Mapping[str, Any], part: str) -> str:
     rows = [
-        [shown, *(figure(one["diversity"][part][key]) for one in slices.values())] for key, shown in _DIVERSITY.items()
+        [shown, *(figure(one["diversity"][part][key]) for one in texts.values())] for key, shown in _DIVERSITY.items()
     ]
-    return table([part, *slices], rows)
+    return table([part, *texts], rows)
 
 
-def _lengths(slices: Mapping[str, Any]) -> str:
+def _lengths(texts: Mapping[str, Any]) -> str:
     rows = []
-    for name, one in slices.items():
+    for name, one in texts.items():
         for key, found in one["lengths"].items():
             cells = ["–"] * len(QUANTILES) if found is None else [f"{value:g}" for value in found]
             rows.append([text(f"{name}: {key.replace('_', ', ')}"), *cells])
@@ -116,5 +121,5 @@ def _sample(sample: Mapping[str, Any]) -> str:
     if sample["missing"]:
         parts.append(("named, but not in the history", ", ".join(sample["missing"])))
     told = "".join(f'<div class="dim">{name}</div><pre dir="auto">{text(value)}</pre>' for name, value in parts)
-    head = f"{sample['slice']}, group {sample['group']}, grounded {sample['grounded']:.2f}"
+    head = f"{_shown(sample['texts'])}, group {sample['group']}, grounded {sample['grounded']:.2f}"
     return f'<div class="sample"><b>{text(head)}</b>{told}</div>'

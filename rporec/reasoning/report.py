@@ -1,10 +1,10 @@
-"""What stage `cot` tells about the reasoning it had written: figures a slice, the check for told targets, samples.
+"""What there is to tell about written reasoning: figures of each set of texts, the check for told targets, samples.
 
 Reads targets, so it is only for texts that are finished: nothing here may reach a writer.
 """
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import polars as pl
@@ -23,14 +23,14 @@ class Finished:
     """Finished texts with all that they are judged by.
 
     Attributes:
-        completions: the COMPLETIONS table, of any slices.
+        texts: COMPLETIONS tables by name, each of one writer and one slice, in the order of the report.
         rows: the ROWS table with the targets of these groups, and the fit rows.
         composed: the COMPOSED table of the fine-tuning examples.
         catalogue: texts of N items.
         count_tokens: length of a completion in tokens.
     """
 
-    completions: pl.DataFrame
+    texts: Mapping[str, pl.DataFrame]
     rows: pl.DataFrame
     composed: pl.DataFrame
     catalogue: Catalogue
@@ -39,18 +39,17 @@ class Finished:
 
 @dataclass(frozen=True)
 class Report:
-    """What was found: reasoning.json, and what the check for told targets says of each slice."""
+    """What was found: reasoning.json, and what the check for told targets says of each set of texts."""
 
     figures: Json
     told: dict[str, told.Told]
 
 
-def report(finished: Finished, slices: tuple[str, ...], margin: float, seed: int) -> Report:
-    """Return the figures of some slices.
+def report(finished: Finished, margin: float, seed: int) -> Report:
+    """Return the figures of all texts.
 
     Args:
         finished: the texts.
-        slices: names, in the order of the report.
         margin: excess of named targets that is let pass (share of rows).
         seed: of the samples.
     """
@@ -59,23 +58,23 @@ def report(finished: Finished, slices: tuple[str, ...], margin: float, seed: int
     known = Known(set(composed["thought"]), set(composed["answer"]), lines)
     telling = told.telling_words(catalogue, _learned(finished.rows.filter(pl.col("slice") == "fit")))
     found: dict[str, told.Told] = {}
-    by_slice: Json = {}
-    for name in slices:
-        written = finished.completions.filter(pl.col("slice") == name)
+    by_name: Json = {}
+    for name, written in finished.texts.items():
         found[name] = told.check(list(_texts(written, finished.rows)), telling, margin)
-        by_slice[name] = {**figures(written, known, finished.count_tokens, seed), "told": _as_json(found[name], margin)}
-    chosen = samples(finished, slices, seed)
-    return Report({"slices": by_slice, "composed": composed.height, "samples": chosen}, found)
+        by_name[name] = {**figures(written, known, finished.count_tokens, seed), "told": _as_json(found[name], margin)}
+    chosen = samples(finished, seed)
+    return Report({"texts": by_name, "composed": composed.height, "samples": chosen}, found)
 
 
-def samples(finished: Finished, slices: tuple[str, ...], seed: int) -> dict[str, list[Json]]:
+def samples(finished: Finished, seed: int) -> dict[str, list[Json]]:
     """Return five `good` (well formed, all that is named is in the history) and five `bad` texts, drawn by seed."""
     grounder = Grounder(finished.catalogue)
-    completions = finished.completions.filter(pl.col("slice").is_in(slices))
+    completions = pl.concat([table.with_columns(texts=pl.lit(name)) for name, table in finished.texts.items()])
+    known = completions.join(finished.rows.select("group"), on="group", how="semi")
     good = pl.col("well_formed") & (pl.col("grounded") == 1.0)
     drawn: dict[str, list[Json]] = {}
     for kind, wanted in (("good", good), ("bad", ~good)):
-        rows = completions.filter(wanted).sort("group", "sample")
+        rows = known.filter(wanted).sort("texts", "group", "sample")
         places = sorted(random.Random(seed).sample(range(rows.height), min(_SAMPLES, rows.height)))
         drawn[kind] = [_sample(row, finished.rows, grounder) for row in rows[places].iter_rows(named=True)]
     return drawn
@@ -83,7 +82,7 @@ def samples(finished: Finished, slices: tuple[str, ...], seed: int) -> dict[str,
 
 def _sample(row: Json, rows: pl.DataFrame, grounder: Grounder) -> Json:
     shown = row["prompt"].removeprefix(OPENING).removesuffix(INSTRUCTION).split(LINE)[1:]
-    kept = ("group", "sample", "slice", "completion", "thought", "answer", "well_formed", "grounded")
+    kept = ("texts", "group", "sample", "completion", "thought", "answer", "well_formed", "grounded")
     history = rows.filter(pl.col("group") == row["group"])["history"][0].to_list()
     missing = grounder.check(row["thought"], history[-len(shown) :]).missing
     return {"shown": shown, "missing": list(missing), **{key: row[key] for key in kept}}

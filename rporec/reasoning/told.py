@@ -127,8 +127,13 @@ def _hits(text: Text, owners: Mapping[Words, int], lengths: Sequence[int]) -> di
     return {owners[run]: run for run in sorted(found & owners.keys())}
 
 
-def refuse(found: Told, margin: float) -> None:
+def refuse(found: Told, name: str, margin: float) -> None:
     """Stop where the writer was told.
+
+    Args:
+        found: as made by `check`.
+        name: of the texts, for people.
+        margin: excess that is let pass (share of rows).
 
     Raises:
         InputError: it was; the message has the figures and what was written.
@@ -137,8 +142,8 @@ def refuse(found: Told, margin: float) -> None:
         raise InputError(
             f"leak: texts name targets that their writer cannot have known; for instance {', '.join(found.examples)}",
             field="completions",
-            value=f"named in {found.named:.1%} of {found.rows} rows, {found.by_chance:.1%} by chance",
-            rule=f"at most {margin:.1%} of rows above chance (cot.told_margin)",
+            value=f"{name}: named in {found.named:.1%} of {found.rows} rows, {found.by_chance:.1%} by chance",
+            rule=f"at most {margin:.1%} of rows above chance (evaluate.told_margin)",
             cure="find how the target reaches the prompt or the weights: only fit rows may teach, only histories may "
             "be shown",
         )  # fmt: skip

@@ -2,21 +2,19 @@
 
 import re
 
-import polars as pl
 import pytest
 
 from rporec.evaluation.markup import text
 from rporec.evaluation.reasoning_page import render_reasoning
+from rporec.evaluation.written import judge
 from rporec.reasoning.prompt import item_line
-from rporec.reasoning.report import report
 from tests.evaluation.test_report import Balanced
 from tests.reasoning.test_figures import HAMMER, SHOP, WRITTEN, completions, finished
 
 
 def page(valid, test=()):
-    written = pl.concat([completions(valid), completions(list(test), "test", 20)])
-    found = report(finished(written), ("valid", "test"), 0.05, 1).figures
-    return render_reasoning("The reasoning of <b>toys</b>", found)
+    texts = {"policy_test": completions(list(test), "test", 20), "backbone_valid": completions(valid)}
+    return render_reasoning("The reasoning of <b>toys</b>", judge("policy", finished(**texts), 0.05, 1))
 
 
 @pytest.mark.parametrize("written", [[], WRITTEN, [WRITTEN[3]]])
@@ -35,7 +33,7 @@ def test_figures_and_definitions_are_shown():
         "0.7500",
         "0.8333",
         "0.6667",
-        "valid: 4 texts for 4 groups; test: 1 texts",
+        "The policy ships. policy, test: 1 texts for 1 groups; backbone, valid: 4 texts",
         "Fine-tuned on 1",
         "self-BLEU",
     ):

@@ -18,7 +18,7 @@ from rporec.tables import COMPLETIONS, ITEMS, ROWS
 N = 12
 PARAMS = EvaluateParams(
     cutoffs=(5, 10, 20), sasrec_epochs=1, sasrec_patience=1, gsasrec_negatives=5, ease_items=100, resamples=99,
-    confidence=0.95,
+    confidence=0.95, told_margin=0.05,
 )  # fmt: skip
 
 

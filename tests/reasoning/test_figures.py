@@ -84,33 +84,33 @@ def test_of_nothing_nothing_is_said():
         assert found["copies"]["answers_lines"] is None
 
 
-def finished(written):
+def finished(**texts):
     fit = rows([100], "fit", target=1)
     return Finished(
-        written, pl.concat([rows(range(20)), rows(range(20, 40), "test", 7), fit]), composed(("a", HAMMER)), SHOP, len
+        texts, pl.concat([rows(range(20)), rows(range(20, 40), "test", 7), fit]), composed(("a", HAMMER)), SHOP, len
     )
 
 
-def test_the_report_has_every_slice_and_the_fit_rows_say_what_was_learned():
+def test_the_report_has_all_texts_by_name_and_the_fit_rows_say_what_was_learned():
     told = [("so", item_line(7, SHOP), 1.0)]
-    found = report(finished(pl.concat([completions(), completions(told, "test", 20)])), ("valid", "test"), 0.05, 1)
+    found = report(finished(valid=completions(), test=completions(told, "test", 20)), 0.05, 1)
     assert found.figures["composed"] == 1
-    assert {name: one["completions"] for name, one in found.figures["slices"].items()} == {"valid": 4, "test": 1}
-    assert found.figures["slices"]["valid"]["copies"]["answers_composed"] == 2 / 3
+    assert {name: one["completions"] for name, one in found.figures["texts"].items()} == {"valid": 4, "test": 1}
+    assert found.figures["texts"]["valid"]["copies"]["answers_composed"] == 2 / 3
     # Item 1 was learned, so valid cannot tell; test has a single text, so there is no other to compare with.
     assert found.told["valid"].rows == found.told["test"].rows == 0
 
 
 def test_samples_are_five_a_kind_by_seed_with_what_is_missing():
     written = completions([("Acme comes back", HAMMER, 1.0)] * 9 + [("Bolt Bros., Inc. again", HAMMER, 0.0)] * 7)
-    found = report(finished(written), ("valid",), 0.05, 1).figures["samples"]
+    found = report(finished(valid=written), 0.05, 1).figures["samples"]
     assert [len(found[kind]) for kind in ("good", "bad")] == [5, 5]
-    assert found == report(finished(written), ("valid",), 0.05, 1).figures["samples"]
-    assert found != report(finished(written), ("valid",), 0.05, 2).figures["samples"]
+    assert found == report(finished(valid=written), 0.05, 1).figures["samples"]
+    assert found != report(finished(valid=written), 0.05, 2).figures["samples"]
     assert all(one["grounded"] == 1.0 for one in found["good"])
     assert all(one["shown"] == [item_line(one["group"] % 3, SHOP)] for one in found["good"])
     assert {(one["group"] % 3 == 2, tuple(one["missing"])) for one in found["bad"]} <= {
         (True, ()), (False, ("bolt bros inc",))
     }  # fmt: skip
-    few = report(finished(completions([WRITTEN[3]])), ("valid",), 0.05, 1).figures["samples"]
+    few = report(finished(valid=completions([WRITTEN[3]])), 0.05, 1).figures["samples"]
     assert [len(few[kind]) for kind in ("good", "bad")] == [0, 1]

@@ -3,12 +3,12 @@
 import pytest
 
 from rporec.evaluation.reasoning_page import render_reasoning
+from rporec.evaluation.written import judge
 from rporec.reasoning.compose import Source, compose
 from rporec.reasoning.evidence import FollowCounts
 from rporec.reasoning.ground import Grounder
 from rporec.reasoning.parse import TAGS, parse, render
 from rporec.reasoning.prompt import INSTRUCTION, LINE, OPENING, build_prompt, fit_prompts, item_line
-from rporec.reasoning.report import report
 from tests.reasoning.shop import titles_only
 from tests.reasoning.test_figures import completions, finished
 
@@ -47,7 +47,7 @@ def test_a_title_stays_data_from_prompt_to_page(title):
 @pytest.mark.parametrize("title", TITLES.values(), ids=TITLES)
 def test_a_text_stays_data_on_the_page(title):
     written = completions([(title, title, 1.0), (title, title, None)])
-    html = render_reasoning(title, report(finished(written), ("valid",), 0.05, 1).figures)
+    html = render_reasoning(title, judge("policy", finished(policy_test=written), 0.05, 1))
     body = html[html.index("Good samples") :]
     assert not any(tag in html for tag in TAGS)
     assert not set(html) & set("\x00\x1b\u202e\u200f\u200b\ufeff")

@@ -43,9 +43,9 @@ def test_a_writer_that_is_told_the_target_is_caught():
     assert (found.rows, found.named, found.by_chance, found.excess, found.told) == (20, 1.0, 0.0, 1.0, True)
     assert found.examples == ("unique20", "unique21", "unique22")
     with pytest.raises(InputError, match=r"leak: .*unique20") as caught:
-        refuse(found, MARGIN)
-    assert "100.0% of 20 rows" in caught.value.message()
-    assert "cot.told_margin" in caught.value.message()
+        refuse(found, "policy_test", MARGIN)
+    assert "policy_test: named in 100.0% of 20 rows" in caught.value.message()
+    assert "evaluate.told_margin" in caught.value.message()
 
 
 def test_a_hint_in_a_third_of_the_texts_is_enough_even_when_the_format_is_broken():
@@ -57,7 +57,7 @@ def test_a_hint_in_a_third_of_the_texts_is_enough_even_when_the_format_is_broken
 def test_a_writer_that_names_learned_items_and_shared_words_is_not():
     found = check(texts(lambda target: item_line(target % 20, SHOP)), TELLING, MARGIN)
     assert (found.rows, found.named, found.by_chance, found.told) == (20, 0.0, 0.0, False)
-    refuse(found, MARGIN)
+    refuse(found, "test", MARGIN)
 
 
 def test_chance_is_what_the_texts_of_other_groups_say():

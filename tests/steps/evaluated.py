@@ -30,21 +30,24 @@ def prepare(root: Path) -> None:
     test = world.rows("test", 40, 2, 180)
     tables.write(test, outputs / "sequence/test.parquet", tables.ROWS)
     tables.write(tables.empty(tables.ORACLE), outputs / "ingest/oracle.parquet", tables.ORACLE)
+    judged = pl.concat([tables.read(outputs / "sequence/valid.parquet", tables.ROWS), test])
     for name, ahead in (("cot", 1), ("align", 0)):
-        tables.write(completions(test, ahead), outputs / name / "completions.parquet", tables.COMPLETIONS)
+        tables.write(completions(judged, ahead), outputs / name / "completions.parquet", tables.COMPLETIONS)
+    composed = pl.DataFrame([(0, "so", "Acme lamp")], schema=tables.COMPOSED.columns, orient="row")
+    tables.write(composed, outputs / "backbone/composed.parquet", tables.COMPOSED)
     write_json(outputs / "align/align.json", {"ships": "policy"})
     write_json(outputs / "validate/validate.json", {"passed": True})
     write_json(outputs / "sequence/leakage.json", {"passed": True})
 
 
-def completions(test: pl.DataFrame, ahead: int) -> pl.DataFrame:
+def completions(rows: pl.DataFrame, ahead: int) -> pl.DataFrame:
     """One completion a group; its answer is the target, or the item `ahead` places after it."""
     catalogue = Catalogue.from_table(world.items())
     told = []
-    for group, target in test.select("group", "target").iter_rows():
+    for group, target, name in rows.select("group", "target", "slice").iter_rows():
         thought, answer = "The buyer stays with a brand.", item_line((target + ahead) % world.N, catalogue)
         text = render(thought, answer)
-        told.append((group, 0, "test", "p", text, thought, answer, True, 1.0))
+        told.append((group, 0, name, "p", text, thought, answer, True, 1.0))
     return pl.DataFrame(told, schema=tables.COMPLETIONS.columns, orient="row")
 
 

@@ -46,7 +46,6 @@ def prepared(tmp_path_factory):
     set_params(root, "run", threads=1)
     set_params(root, "align", **SMALL)
     set_params(root, "backbone", prompt_items=3, max_prompt_tokens=120, max_completion_tokens=40)
-    tables.write(tables.empty(tables.COMPOSED), root / "outputs/backbone/composed.parquet", tables.COMPOSED)
     stage.execute("cot", cot, root)
     return root
 

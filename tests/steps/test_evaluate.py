@@ -1,5 +1,6 @@
 """The stage on a toy world with the real Rechead and baselines: complete, repeatable, calm about an empty day."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -7,10 +8,13 @@ import polars as pl
 import pytest
 
 from rporec import tables
+from rporec.errors import InputError
 from rporec.evaluation.results import RANKERS
 from rporec.files import read_json, write_json
 from steps import evaluate, stage
 from tests.steps import evaluated
+
+NEW = 18  # items from here on, all of one brand, are made unknown to the fit rows
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +35,12 @@ def copy(made: Path, tmp_path: Path) -> Path:
 def test_every_file_is_written_and_keeps_its_contract(made: Path) -> None:
     out = made / "outputs/evaluate"
     names = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
-    wanted = {"metrics.json", "ranks.parquet", "samples.json", "report.html", "reliability.csv", "curves/hit_rate.csv"}
-    assert names == wanted
+    assert names == {
+        "metrics.json", "ranks.parquet", "samples.json", "report.html", "reliability.csv", "curves/hit_rate.csv",
+        "reasoning.json", "reasoning.html",
+    }  # fmt: skip
+    kept = read_json(made / "records/evaluate.json")["files"]
+    assert {"outputs/evaluate/reasoning.json", "outputs/evaluate/reasoning.html"} <= set(kept)
     assert tables.read(out / "ranks.parquet", tables.ranks_table(list(RANKERS))).height == 40
     metrics = read_json(out / "metrics.json")
     assert set(metrics["rankers"]) == set(RANKERS)
@@ -47,7 +55,10 @@ def test_every_file_is_written_and_keeps_its_contract(made: Path) -> None:
 def test_the_same_input_gives_the_same_bytes(made: Path, tmp_path: Path) -> None:
     root = copy(made, tmp_path)
     stage.execute("evaluate", evaluate.evaluate, root)
-    for name in ("metrics.json", "ranks.parquet", "samples.json", "reliability.csv", "curves/hit_rate.csv"):
+    for name in (
+        "metrics.json", "ranks.parquet", "samples.json", "reliability.csv", "curves/hit_rate.csv", "reasoning.json",
+        "reasoning.html",
+    ):  # fmt: skip
         assert (root / "outputs/evaluate" / name).read_bytes() == (made / "outputs/evaluate" / name).read_bytes(), name
 
 
@@ -57,6 +68,43 @@ def test_a_policy_that_does_not_ship_is_not_what_is_measured(made: Path, tmp_pat
     stage.execute("evaluate", evaluate.evaluate, root)
     before, after = (read_json(one / "outputs/evaluate/metrics.json")["rankers"] for one in (made, root))
     assert after["rporec"] == after["stage1"] == before["stage1"]
+    reasoning = read_json(root / "outputs/evaluate/reasoning.json")
+    assert reasoning["ships"] == "backbone"
+    assert sorted(reasoning["texts"]) == ["backbone_test", "backbone_valid"]
+
+
+def test_the_written_reasoning_of_both_writers_is_judged(made: Path) -> None:
+    found = read_json(made / "outputs/evaluate/reasoning.json")
+    assert found["ships"] == "policy"
+    counts = {name: one["completions"] for name, one in found["texts"].items()}
+    assert counts == {"policy_test": 40, "backbone_valid": 20, "backbone_test": 40}
+    assert found["composed"] == 1
+    assert all(one["lengths"]["completion_tokens"][0] > 0 for one in found["texts"].values())
+    html = (made / "outputs/evaluate/reasoning.html").read_text()
+    assert "Form and truth" in html
+    assert not re.search(r"(src|href)=|http", html)
+
+
+def test_a_writer_that_is_told_the_targets_stops_the_run(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The policy of this world answers with the targets themselves: a leak, where no fit row could teach the item."""
+    root = copy(made, tmp_path)
+    file = root / "outputs/sequence/train.parquet"
+    new = (pl.col("target") >= NEW) | (pl.col("history").list.max() >= NEW)
+    slices = pl.when(new).then(pl.lit("align")).otherwise(pl.col("slice"))
+    tables.write(tables.read(file, tables.ROWS).with_columns(slice=slices), file, tables.ROWS)
+    with monkeypatch.context() as patched:
+        patched.setattr(evaluate, "fit_all", lambda *_: pytest.fail("judged only after the baselines were fitted"))
+        with pytest.raises(InputError, match=r"leak: texts name targets") as caught:
+            stage.execute("evaluate", evaluate.evaluate, root)
+    assert re.search(r"policy_test: named in 100.0% of \d+ rows", caught.value.message())
+    assert not (root / "outputs/evaluate").exists()
+    write_json(root / "outputs/align/align.json", {"ships": "backbone"})
+    stage.execute("evaluate", evaluate.evaluate, root)
+    told = read_json(root / "outputs/evaluate/reasoning.json")["texts"]["backbone_test"]["told"]
+    assert told["rows"] > 0
+    assert not told["told"]
 
 
 def test_the_oracle_is_told_where_the_source_has_one(made: Path, tmp_path: Path) -> None:
@@ -80,3 +128,4 @@ def test_a_day_without_events_has_null_metrics_and_no_error(made: Path, tmp_path
     assert metrics["rows"] == 0
     assert metrics["rankers"]["rporec"]["ndcg@10"] is None
     assert read_json(root / "outputs/evaluate/samples.json") == {"good": [], "bad": []}
+    assert read_json(root / "outputs/evaluate/reasoning.json")["texts"]["policy_test"]["told"]["rows"] == 0
