@@ -14,6 +14,7 @@ from pathlib import Path
 from rporec.catalogue import Catalogue
 from rporec.encode import TextEncoder
 from rporec.reasoning.prompt import item_line
+from rporec.rechead.calibration import calibrate
 from rporec.rechead.examples import Examples
 from rporec.rechead.head import TOWER_ONLY, FusedHead, fit_head
 from rporec.rechead.mixed import Like, MixedHead
@@ -26,7 +27,6 @@ from rporec.rechead.reasoning import (
     fit_final_weights,
     fit_reasoning,
     residuals,
-    temperature,
 )
 from rporec.rechead.tower import HistoryTower
 from rporec.rechead.train import Epoch, Fit, choose_tower, refit_tower
@@ -106,7 +106,7 @@ def make_arms(rows: Rows, reader: Reader, recipe: Recipe, folder: Path) -> Arms:
     late = choose_tower(rows.train, rows.valid.examples, reader.items, recipe.tower, folder / "head-train")
     head = base.again(late.tower, rows.train)
     weights = fit_final_weights(Frozen(head, reader), module, rows.valid)
-    log.info("reasoning counts with strength %.3f, temperature %.3f", weights.strength, weights.temperature)
+    log.info("reasoning counts with strength %.3f", weights.strength)
     last = refit_tower(rows.everything, reader.items, recipe.tower, late.epochs, folder / "head-final")
     return Arms(
         reward=reward,
@@ -132,4 +132,4 @@ def _reward_weights(base: Frozen, module: ReasoningModule, valid: Told) -> Weigh
     held = valid.sample(base.head.n_items)
     logits = base.logits(held.examples)
     told = logits + residuals(module, logits, base.reader, held.samples)
-    return Weights(1.0, temperature(told, held.examples), temperature(logits, held.examples))
+    return Weights(1.0, calibrate(told, held.examples), calibrate(logits, held.examples))

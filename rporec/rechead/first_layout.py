@@ -5,11 +5,13 @@ That head was a plain weighted sum of tower and transition counts for both archi
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file
 
+from rporec.rechead.calibration import Calibration
 from rporec.rechead.head import FusedHead, HeadWeights, HistoryHead
 from rporec.rechead.tower import HistoryTower, TowerShape
 from rporec.transitions import Transitions
@@ -20,8 +22,8 @@ def is_first_layout(settings: dict[str, Any]) -> bool:
     return "shape" in settings
 
 
-def load_first_head(folder: Path, settings: dict[str, Any]) -> tuple[FusedHead, dict[str, float]]:
-    """Return the head and the numbers of `rporec.rechead.model.Weights`.
+def load_first_head(folder: Path, settings: dict[str, Any]) -> tuple[FusedHead, float, Calibration]:
+    """Return the head, the strength of the reasoning, and the calibration (then one temperature).
 
     Args:
         folder: with tower.safetensors and transitions.safetensors.
@@ -35,5 +37,5 @@ def load_first_head(folder: Path, settings: dict[str, Any]) -> tuple[FusedHead, 
     tower.load_state_dict(stored)
     weights = settings["weights"]
     head = HistoryHead(tower, Transitions.load(folder / "transitions.safetensors"))
-    numbers = {"strength": weights["strength"], "temperature": weights["temperature"], "alone": 1.0}
-    return FusedHead(head, HeadWeights(**weights["with_reasoning"])), numbers
+    calibration = Calibration(-math.log(weights["temperature"]), 0.0, 0.0)
+    return FusedHead(head, HeadWeights(**weights["with_reasoning"])), weights["strength"], calibration

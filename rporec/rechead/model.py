@@ -7,7 +7,7 @@ All scores are computed without gradient on CPU, and a group's scores do not dep
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from torch import Tensor
 from rporec.encode import TextEncoder
 from rporec.errors import InputError
 from rporec.files import atomic_file, read_json, write_json
+from rporec.rechead.calibration import AS_IT_IS, Calibration
 from rporec.rechead.first_layout import is_first_layout, load_first_head
 from rporec.rechead.head import FusedHead, Histories
 from rporec.rechead.mixed import MixedHead
@@ -41,13 +42,13 @@ class Weights:
 
     Args:
         strength: factor on the reasoning's residual, at least 0; 0 = reasoning does not count.
-        temperature: divides the sum of logits and residual, above 0.
-        alone: temperature of the head that never sees reasoning, above 0.
+        told: calibration of the sum of logits and residual.
+        alone: calibration of the head that never sees reasoning.
     """
 
     strength: float
-    temperature: float
-    alone: float
+    told: Calibration
+    alone: Calibration
 
 
 class Rechead:
@@ -57,7 +58,7 @@ class Rechead:
         head: the fitted history head.
         reader: of reasoning texts.
         reasoning: the fitted reasoning module.
-        weights: fusion, strength, temperature.
+        weights: strength of the reasoning, calibrations.
     """
 
     def __init__(self, head: Head, reader: Reader, reasoning: ReasoningModule, weights: Weights) -> None:
@@ -100,7 +101,7 @@ class Rechead:
             )  # fmt: skip
         with torch.inference_mode():
             residual = self.reasoning(logits, self.reader.read(reasoning))  # [B, N]
-            return torch.log_softmax((logits + self.weights.strength * residual) / self.weights.temperature, dim=1)
+            return self.weights.told.log_probabilities(logits + self.weights.strength * residual)
 
     def score(self, histories: Histories, reasoning: Reasoning | None = None) -> Tensor:
         """Return log-probabilities [B, N]; `reasoning` None = taken away from every group."""
@@ -108,8 +109,8 @@ class Rechead:
         return self.add_reasoning(self.history_logits(histories), given)
 
     def no_reasoning(self, histories: Histories) -> Tensor:
-        """Return log-probabilities [B, N] of the head that never saw reasoning, at its own temperature."""
-        return torch.log_softmax(self.head.logits(histories) / self.weights.alone, dim=1)
+        """Return log-probabilities [B, N] of the head that never saw reasoning, with its own calibration."""
+        return self.weights.alone.log_probabilities(self.head.logits(histories))
 
     def parameters(self) -> dict[str, int]:
         """Return the number of learned values of each part."""
@@ -159,15 +160,11 @@ class Rechead:
 
 def _load_head(folder: Path, settings: dict[str, Any], reader: Reader) -> tuple[Head, Weights]:
     if is_first_layout(settings):
-        old, numbers = load_first_head(folder, settings)
-        return old, _weights(numbers)
+        old, strength, calibration = load_first_head(folder, settings)
+        return old, Weights(strength, calibration, AS_IT_IS)
     paper = ARCHITECTURES[settings["architecture"]] is PaperReasoning
     head = FusedHead.load(folder) if paper else MixedHead.load(folder, reader.items)
-    return head, _weights(settings["weights"])
-
-
-def _weights(stored: dict[str, Any]) -> Weights:
-    numbers = {field.name: stored[field.name] for field in fields(Weights)}
-    if not all(isinstance(number, float) for number in numbers.values()):
-        raise TypeError("strength and temperatures are not numbers")
-    return Weights(**numbers)
+    stored = settings["weights"]
+    if not isinstance(stored["strength"], float):
+        raise TypeError("the strength of reasoning is not a number")
+    return head, Weights(stored["strength"], Calibration(**stored["told"]), Calibration(**stored["alone"]))

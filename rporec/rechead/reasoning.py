@@ -18,6 +18,7 @@ from torch import Tensor
 
 from rporec import checkpoint
 from rporec.reasoning.parse import Parsed
+from rporec.rechead.calibration import calibrate
 from rporec.rechead.examples import Examples
 from rporec.rechead.fusion import fit_weights
 from rporec.rechead.head import held_sample, ready
@@ -132,7 +133,7 @@ def drop_text(evidence: Evidence, share: float, rng: np.random.Generator) -> Evi
 
 
 def fit_final_weights(base: Frozen, module: ReasoningModule, held: Told) -> Weights:
-    """Fit the strength of the reasoning and the temperatures on held-out rows, all by cross-entropy.
+    """Fit the strength of the reasoning and the calibrations on held-out rows, all by cross-entropy.
 
     Args:
         base: head that was not fitted on `held`.
@@ -141,13 +142,13 @@ def fit_final_weights(base: Frozen, module: ReasoningModule, held: Told) -> Weig
     """
     held = held.sample(base.head.n_items)
     logits = base.logits(held.examples)
-    alone = temperature(logits, held.examples)
+    alone = calibrate(logits, held.examples)
     residual = residuals(module, logits, base.reader, held.samples)
     if not residual.any():
         return Weights(0.0, alone, alone)
     sharpness, factor = fit_weights(ready([logits, residual], held.examples), (1.0, 0.5)).weights
-    sharpness = max(sharpness, _LEAST)
-    return Weights(factor / sharpness, 1.0 / sharpness, alone)
+    strength = factor / max(sharpness, _LEAST)
+    return Weights(strength, calibrate(logits + strength * residual, held.examples), alone)
 
 
 def residuals(module: ReasoningModule, logits: Tensor, reader: Reader, samples: Reasoning) -> Tensor:
@@ -159,11 +160,6 @@ def residuals(module: ReasoningModule, logits: Tensor, reader: Reader, samples: 
             for start in range(0, len(logits), step)
         ]
     return torch.cat(parts)
-
-
-def temperature(logits: Tensor, held: Examples) -> float:
-    """Return what divides logits [E, N] so that they fit held-out rows best, above 0."""
-    return 1.0 / max(fit_weights(ready([logits], held), (1.0,)).weights[0], _LEAST)
 
 
 def _kept_logits(base: Frozen, examples: Examples) -> LogitsOf:

@@ -1,6 +1,6 @@
 """The whole Rechead on a toy market: planted reasoning helps, shuffled reasoning does not, folders keep the scores."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -11,6 +11,7 @@ from rporec.errors import InputError
 from rporec.files import read_json, write_json
 from rporec.reasoning.parse import Parsed
 from rporec.rechead.arms import Arms, make_arms
+from rporec.rechead.calibration import Calibration
 from rporec.rechead.head import count
 from rporec.rechead.model import Rechead
 from rporec.rechead.quality import qualities
@@ -53,7 +54,7 @@ def test_reasoning_that_owes_nothing_to_the_target_is_shut_out(tmp_path):
 def test_no_reasoning_leaves_exactly_the_head(made):
     logits = made.chosen.history_logits(HISTORIES)
     broken = [[Parsed("", "", False, 3)]] * len(HISTORIES)
-    expected = torch.log_softmax(logits / made.chosen.weights.temperature, dim=1)
+    expected = made.chosen.weights.told.log_probabilities(logits)
     assert torch.equal(made.chosen.add_reasoning(logits, [[]] * len(HISTORIES)), expected)
     assert torch.equal(made.chosen.add_reasoning(logits, broken), expected)
     assert torch.equal(made.chosen.score(HISTORIES), expected)
@@ -98,10 +99,12 @@ def test_a_folder_of_the_first_layout_is_still_read(made, tmp_path):
     settings = read_json(tmp_path / "rechead.json")
     settings["shape"] = asdict(tower.shape)
     settings["weights"] = {
-        "with_reasoning": fusion, "alone": fusion, "strength": weights.strength, "temperature": weights.temperature
+        "with_reasoning": fusion, "alone": fusion, "strength": weights.strength, "temperature": 0.8
     }  # fmt: skip
     write_json(tmp_path / "rechead.json", settings)
-    assert torch.equal(Rechead.load(tmp_path).score(HISTORIES, SAID), made.final.score(HISTORIES, SAID))
+    warm = replace(weights, told=Calibration(-np.log(0.8), 0.0, 0.0))
+    before = Rechead(made.final.head, made.final.reader, made.final.reasoning, warm)
+    assert torch.equal(Rechead.load(tmp_path).score(HISTORIES, SAID), before.score(HISTORIES, SAID))
 
 
 def test_arms_share_the_reasoning_module_and_the_frozen_numbers(made):

@@ -95,7 +95,7 @@ def test_a_slice_without_reasoning_teaches_nothing(module, base, told, tmp_path,
     assert "no well-formed reasoning" in caplog.text
     weights = fitting.fit_final_weights(base, module, silent)
     assert weights.strength == 0
-    assert weights.temperature == weights.alone
+    assert weights.told == weights.alone
 
 
 def test_gates_can_close(reader):

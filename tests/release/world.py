@@ -19,6 +19,7 @@ from rporec.encode import TextEncoder
 from rporec.evaluation import terms
 from rporec.reasoning.parse import render
 from rporec.reasoning.prompt import build_prompt, item_line
+from rporec.rechead.calibration import AS_IT_IS, Calibration
 from rporec.rechead.channels import Channels, nearest
 from rporec.rechead.examples import Examples
 from rporec.rechead.mixed import MixedHead
@@ -104,7 +105,7 @@ def write_rechead(folder: Path, catalogue: Catalogue, train: pl.DataFrame) -> No
     reader = Reader.fit(encoder, texts, [item_line(item, catalogue) for item in range(N)])
     head = MixedHead(tower, Channels.count(examples, moves, reader.items, nearest(reader.items)), Mixer(seed=0), 4.0)
     head.mixer.begin(*head.read(examples.histories), head.channels.item_features, {0: 1.0, 1: 0.5})
-    weights = Weights(strength=0.7, temperature=0.9, alone=1.0)
+    weights = Weights(strength=0.7, told=Calibration(0.1, 0.0, 0.0), alone=AS_IT_IS)
     Rechead(head, reader, ReasoningResidual(reader.items, seed=0), weights).save(folder)
 
 
