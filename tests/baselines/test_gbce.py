@@ -100,5 +100,5 @@ def test_a_killed_fit_draws_on_as_if_it_had_not_been_killed(tmp_path, monkeypatc
         choose_tower(*data, None, fit, tmp_path / "cut")
     monkeypatch.setattr(training, "_epoch", plain)
     assert choose_tower(*data, None, fit, tmp_path / "cut").curve == whole.curve
-    assert (tmp_path / "cut/last.safetensors").read_bytes() == (tmp_path / "whole/last.safetensors").read_bytes()
+    assert (tmp_path / "cut/best.safetensors").read_bytes() == (tmp_path / "whole/best.safetensors").read_bytes()
     assert whole.curve[-1].train_loss < whole.curve[0].train_loss

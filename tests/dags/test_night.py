@@ -20,6 +20,11 @@ import pytest
 from rporec.release import lookup
 from tests import project, servers
 
+# One night of a toy market, on any machine: not its quality is tested here, so chance may not refuse it.
+_SETTINGS = (
+    ("schedule", "null"), ("max_p95_ms", "60000.0"), ("floor_margin", "0.05"), ("reasoning_margin", "0.05"),
+    ("alignment_margin", "0.05"),
+)  # fmt: skip
 pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(900)]
 DATE = "2026-01-05"
 START_SECONDS, RUN_SECONDS = 240, 600
@@ -97,7 +102,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = project.clone(tmp_path_factory.mktemp("night") / "clone")
     params = folder / "params.yaml"  # a night runs what is committed: here only the test's night, on any machine
     text = params.read_text()
-    for key, value in (("schedule", "null"), ("max_p95_ms", "60000.0"), ("floor_margin", "0.05")):
+    for key, value in _SETTINGS:
         text, found = re.subn(rf"^  {key}: [^#\n]+", f"  {key}: {value} ", text, flags=re.MULTILINE)
         assert found == 1, key
     params.write_text(text)
