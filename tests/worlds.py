@@ -18,8 +18,8 @@ from filelock import FileLock
 
 from tests import project
 
-# The machine that tests is busy: the service gate may not fail by its clock. And 567 users cannot tell .005 from 0: what
-# a market so small says of reasoning is chance, and differs between machines.
+# The machine that tests is busy: the service gate may not fail by its clock. And 567 users cannot tell .005 from 0:
+# what a market so small says of reasoning is chance, and differs between machines.
 PATIENT = "gate.max_p95_ms=60000 gate.reasoning_margin=0.05 gate.alignment_margin=0.05"
 MARKUP = (".html", ".css", ".js", ".png", ".svg", ".ico")  # outside the promise of equal bytes, as are timings
 
