@@ -86,7 +86,11 @@ def test_a_second_run_does_nothing_within_ten_seconds(world: World, base: Path) 
         after = world.summary()
         assert all(row["cached"] for row in after["stages"])
         assert {**after, "stages": 0} == {**before, "stages": 0}
-        assert [row["seconds"] for row in after["stages"]] == [row["seconds"] for row in before["stages"]]
+        # Of the DVC stages: another test of this world may have judged the same package again meanwhile.
+        took = [
+            {row["name"]: row["seconds"] for row in one["stages"] if row["name"] in STAGES} for one in (after, before)
+        ]
+        assert took[0] == took[1]
         assert float(re.findall(r"Done in ([\d.]+) s", done.stdout)[0]) < 10
 
 
