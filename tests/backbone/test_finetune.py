@@ -8,6 +8,7 @@ from rporec.backbone import finetune
 from rporec.backbone.finetune import Example, Tuning, fine_tune, mean_loss, plan_batches, schedule, tuned_weights
 from rporec.errors import InputError
 from tests.backbone.models import llama, qwen3
+from tests.kills import killed
 
 
 def tuning(**changes):
@@ -59,21 +60,11 @@ def test_every_weight_moves(tmp_path):
     assert [name for name, tensor in weights(model).items() if torch.equal(tensor, before[name])] == []
 
 
-def test_a_killed_run_ends_with_the_same_weights(tmp_path, monkeypatch):
+def test_a_killed_run_ends_with_the_same_weights(tmp_path):
     undisturbed = qwen3().model
     whole = fine_tune(undisturbed, examples(), tuning(), tmp_path / "whole")
-    real, done = finetune._update, []
-
-    def dying(*args, **kwargs):
-        if len(done) == 5:
-            raise KeyboardInterrupt
-        done.append(1)
-        return real(*args, **kwargs)
-
-    monkeypatch.setattr(finetune, "_update", dying)
-    with pytest.raises(KeyboardInterrupt):
+    with killed(finetune, "_update", after=5):
         fine_tune(qwen3().model, examples(), tuning(), tmp_path / "kept")
-    monkeypatch.setattr(finetune, "_update", real)
     resumed = qwen3().model
     again = fine_tune(resumed, examples(), tuning(), tmp_path / "kept")
     assert again == whole

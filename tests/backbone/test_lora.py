@@ -9,6 +9,7 @@ from rporec.backbone.lora import add_adapters, merge_adapters
 from rporec.backbone.source import load_writer
 from tests.backbone.models import llama, qwen3
 from tests.backbone.test_finetune import examples, same, tuning, weights
+from tests.kills import killed
 
 MAKERS = pytest.mark.parametrize("make", [qwen3, llama])
 
@@ -61,20 +62,10 @@ def test_few_weights_are_tuned_and_kept(tmp_path):
     assert (tmp_path / "kept").stat().st_size < 3 * 4 * few + 60_000
 
 
-def test_a_killed_run_ends_with_the_same_weights(tmp_path, monkeypatch):
+def test_a_killed_run_ends_with_the_same_weights(tmp_path):
     whole, losses = tuned(qwen3, tmp_path / "whole")
-    real, done = finetune._update, []
-
-    def dying(*args, **kwargs):
-        if len(done) == 5:
-            raise KeyboardInterrupt
-        done.append(1)
-        return real(*args, **kwargs)
-
-    monkeypatch.setattr(finetune, "_update", dying)
-    with pytest.raises(KeyboardInterrupt):
+    with killed(finetune, "_update", after=5):
         tuned(qwen3, tmp_path / "kept")
-    monkeypatch.setattr(finetune, "_update", real)
     again, resumed = tuned(qwen3, tmp_path / "kept")
     assert resumed == losses
     assert same(weights(again), weights(whole))

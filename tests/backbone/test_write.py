@@ -1,7 +1,6 @@
 """The COMPLETIONS table: by shard, resumable, from histories alone."""
 
 import polars as pl
-import pytest
 
 from rporec import tables
 from rporec.backbone import write
@@ -10,6 +9,7 @@ from rporec.backbone.write import Writing, groups_of, write_completions
 from rporec.reasoning.ground import ground
 from rporec.reasoning.parse import parse
 from tests.backbone.models import qwen3
+from tests.kills import killed
 from tests.reasoning.shop import catalogue
 
 
@@ -53,19 +53,9 @@ def test_the_table_is_whole_sorted_and_parsed(tmp_path):
 
 def test_a_killed_run_writes_the_same_table(tmp_path, monkeypatch):
     whole = write_completions(qwen3(1024), groups_of(rows()), catalogue(), writing(), tmp_path / "whole")
-    real, shards = write._write_shard, []
-
-    def dying(*args):
-        if len(shards) == 1:
-            raise KeyboardInterrupt
-        shards.append(1)
-        return real(*args)
-
-    monkeypatch.setattr(write, "_write_shard", dying)
-    with pytest.raises(KeyboardInterrupt):
+    with killed(write, "_write_shard", after=1):
         write_completions(qwen3(1024), groups_of(rows()), catalogue(), writing(), tmp_path / "kept")
-    shards[:] = [1]  # from here on any shard is refused but those that are missing
-    left = []
+    real, left = write._write_shard, []
     monkeypatch.setattr(write, "_write_shard", lambda *args: left.append(1) or real(*args))
     again = write_completions(qwen3(1024), groups_of(rows()), catalogue(), writing(), tmp_path / "kept")
     assert len(left) == 2

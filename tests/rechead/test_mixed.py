@@ -15,6 +15,7 @@ from rporec.rechead.head import HeadWeights, HistoryHead, count
 from rporec.rechead.mixed import Like, MixedHead, fit_mixer
 from rporec.rechead.mixer import ROW_FEATURES, SIGNALS, Mixer
 from rporec.rechead.tower import HistoryTower
+from tests.kills import killed
 from tests.rechead import world
 
 torch.set_num_threads(1)
@@ -68,20 +69,11 @@ def test_every_weight_of_the_mixer_learns_and_the_tower_stays(held, tmp_path):
     assert sum(p.numel() for p in head.mixer.parameters()) == K + R * K + K * h + 3 * h + R * h + h + h
 
 
-def test_a_killed_fit_goes_on(held, tmp_path, monkeypatch):
+def test_a_killed_fit_goes_on(held, tmp_path):
     whole, cut, resumed = fresh(), fresh(), fresh()
     losses = fit_mixer(whole, held, {0: 1.0}, 3, tmp_path / "whole")
-    plain = mixed._epoch
-
-    def dying(*args):
-        if args[-1] == 2:
-            raise KeyboardInterrupt
-        return plain(*args)
-
-    monkeypatch.setattr(mixed, "_epoch", dying)
-    with pytest.raises(KeyboardInterrupt):
+    with killed(mixed, "_epoch", after=2):
         fit_mixer(cut, held, {0: 1.0}, 3, tmp_path / "cut")
-    monkeypatch.undo()
     assert fit_mixer(resumed, held, {0: 1.0}, 3, tmp_path / "cut") == losses
     for name, value in whole.mixer.state_dict().items():
         assert torch.equal(value, resumed.mixer.state_dict()[name]), name

@@ -12,6 +12,7 @@ from rporec.rechead.examples import Examples
 from rporec.rechead.packing import pack
 from rporec.rechead.tower import HistoryTower, Noise
 from rporec.rechead.train import choose_tower, query, refit_tower, valid_ndcg
+from tests.kills import killed
 from tests.rechead import world
 
 torch.set_num_threads(1)
@@ -27,24 +28,10 @@ def texts() -> torch.Tensor:
     return world.reader().items
 
 
-class Killed(Exception):
-    pass
-
-
-def test_a_killed_fit_ends_with_the_same_bytes(data, texts, tmp_path, monkeypatch):
+def test_a_killed_fit_ends_with_the_same_bytes(data, texts, tmp_path):
     whole = choose_tower(*data, texts, world.fit(), tmp_path / "whole")
-    plain, calls = training._epoch, []
-
-    def dying(*arguments):
-        calls.append(1)
-        if len(calls) == 3:
-            raise Killed
-        return plain(*arguments)
-
-    monkeypatch.setattr(training, "_epoch", dying)
-    with pytest.raises(Killed):
+    with killed(training, "_epoch", after=2):
         choose_tower(*data, texts, world.fit(), tmp_path / "cut")
-    monkeypatch.setattr(training, "_epoch", plain)
     again = choose_tower(*data, texts, world.fit(), tmp_path / "cut")
     assert again.curve == whole.curve
     assert again.epochs == whole.epochs

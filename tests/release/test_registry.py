@@ -9,6 +9,7 @@ import pytest
 from rporec.errors import InputError
 from rporec.release import audit, lookup, manifest, registry, verdict
 from rporec.release.registry import Place, Promotion, Request
+from tests.kills import killed
 from tests.release import world
 
 MODEL = "rporec-demo"
@@ -119,30 +120,18 @@ def test_two_promotions_at_once_are_refused(place: Place, package: Path) -> None
     _promote(place, package)
 
 
-def test_a_kill_between_version_and_alias_is_mended(
-    place: Place, package: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(registry, "_move", killed)
-        with pytest.raises(KeyboardInterrupt):
-            _promote(place, package)
+def test_a_kill_between_version_and_alias_is_mended(place: Place, package: Path) -> None:
+    with killed(registry, "_move"):
+        _promote(place, package)
     assert registry.champion(place, MODEL) is None
     assert registry.registered(place, MODEL, manifest.read(package).package_hash) is None
     done = _promote(place, package)
     assert (done.moved, done.version.number) == (True, 1)
 
 
-def test_a_kill_between_alias_and_audit_is_mended(place: Place, package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(audit, "append", killed)
-        with pytest.raises(KeyboardInterrupt):
-            _promote(place, package)
+def test_a_kill_between_alias_and_audit_is_mended(place: Place, package: Path) -> None:
+    with killed(audit, "append"):
+        _promote(place, package)
     assert audit.rows(place.audit, MODEL) == []
     done = _promote(place, package)
     assert (done.moved, done.version.number) == (False, 1)
@@ -159,16 +148,9 @@ def test_a_champion_of_the_same_number_but_other_bytes_has_changed(place: Place,
     assert lookup.by_number(place.uri, MODEL, 2) is None
 
 
-def test_the_verdict_of_today_is_noted_for_a_version_made_earlier(
-    place: Place, package: Path, second: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(registry, "_move", killed)
-        with pytest.raises(KeyboardInterrupt):
-            _promote(place, package)
+def test_the_verdict_of_today_is_noted_for_a_version_made_earlier(place: Place, package: Path, second: Path) -> None:
+    with killed(registry, "_move"):
+        _promote(place, package)
     stale = lookup.by_number(place.uri, MODEL, 1)
     _promote(place, second)
     done = _promote(place, package)

@@ -13,6 +13,7 @@ from rporec.errors import InputError
 from rporec.release import audit, lookup, manifest, registry, settle, summary
 from rporec.release.registry import Place
 from rporec.release.settle import Settled
+from tests.kills import killed
 from tests.release import world
 
 MODEL = "rporec-demo"
@@ -57,19 +58,12 @@ def _runs(place: Place) -> int:
     return len(client.search_runs([client.get_experiment_by_name(MODEL).experiment_id]))
 
 
-def test_a_kill_before_the_audit_row_is_mended_and_a_rollback_since_then_holds(
-    root: Path, place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
-
+def test_a_kill_before_the_audit_row_is_mended_and_a_rollback_since_then_holds(root: Path, place: Place) -> None:
     _settle(root, place)
     _another(root, "second")
     _judge(root, registry.champion(place, MODEL))
-    with monkeypatch.context() as patch:
-        patch.setattr(audit, "append", killed)
-        with pytest.raises(KeyboardInterrupt):
-            _settle(root, place)
+    with killed(audit, "append"):
+        _settle(root, place)
     assert _settle(root, place).version == 2
     moves = [(row.from_version, row.to_version) for row in audit.rows(place.audit, MODEL)]
     assert moves == [(None, 1), (1, 2)]
@@ -81,18 +75,11 @@ def test_a_kill_before_the_audit_row_is_mended_and_a_rollback_since_then_holds(
     assert champion.number == 1
 
 
-def test_a_version_left_by_a_kill_is_promoted_by_a_new_verdict(
-    root: Path, place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_version_left_by_a_kill_is_promoted_by_a_new_verdict(root: Path, place: Place) -> None:
     """Another package became champion meanwhile: the old verdict is refused, and the workspace asks for another."""
 
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(registry, "_move", killed)
-        with pytest.raises(KeyboardInterrupt):
-            _settle(root, place)
+    with killed(registry, "_move"):
+        _settle(root, place)
     other = Path(shutil.copytree(root, root.with_name("other")))
     _another(other, "other")
     _judge(other, None)

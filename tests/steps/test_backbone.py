@@ -20,6 +20,7 @@ from steps.backbone import backbone
 from steps.cot import cot
 from tests.backbone.models import llama, qwen3
 from tests.backbone.teaching import chat, error, serving
+from tests.kills import killed
 from tests.project import ROOT
 from tests.steps.data_flow import hashes, run
 from tests.steps.writing_flow import prepared, write_rows
@@ -47,19 +48,11 @@ def test_same_bytes_again_and_after_a_kill(tmp_path, monkeypatch):
     run(tmp_path, "backbone", backbone)
     assert hashes(tmp_path / "outputs/backbone") == before
     monkeypatch.setattr(learn, "_CHECKPOINT_EVERY", 2)
-    real, done = finetune._update, []
-
-    def dying(*args, **kwargs):
-        if len(done) == 5:
-            raise KeyboardInterrupt
-        done.append(1)
-        return real(*args, **kwargs)
-
-    monkeypatch.setattr(finetune, "_update", dying)
-    with pytest.raises(KeyboardInterrupt):
+    real = finetune._update
+    with killed(finetune, "_update", after=5) as done:
         run(tmp_path, "backbone", backbone)
     assert hashes(tmp_path / "outputs/backbone") == before  # the last good output is still there
-    monkeypatch.setattr(finetune, "_update", lambda *args, **kwargs: done.append(1) or real(*args, **kwargs))
+    monkeypatch.setattr(finetune, "_update", lambda *args, **kwargs: done.append(args) or real(*args, **kwargs))
     run(tmp_path, "backbone", backbone)
     assert hashes(tmp_path / "outputs/backbone") == before
     assert len(done) == read_json(tmp_path / "outputs/backbone/backbone.json")["steps"] + 1  # one step was lost

@@ -8,6 +8,7 @@ from rporec.backbone import write
 from rporec.files import read_json
 from steps.backbone import backbone
 from steps.cot import cot
+from tests.kills import killed
 from tests.project import ROOT
 from tests.steps.data_flow import hashes, run
 from tests.steps.writing_flow import prepared, write_rows
@@ -49,18 +50,10 @@ def test_no_code_that_judges_texts_has_them_written_again():
 
 def test_a_killed_run_ends_with_the_same_bytes(root, monkeypatch):
     before = hashes(root / "outputs/cot")
-    real, shards = write._write_shard, []
-
-    def dying(*args):
-        if len(shards) == 2:
-            raise KeyboardInterrupt
-        shards.append(1)
-        return real(*args)
-
-    monkeypatch.setattr(write, "_write_shard", dying)
-    with pytest.raises(KeyboardInterrupt):
+    real = write._write_shard
+    with killed(write, "_write_shard", after=2) as shards:
         run(root, "cot", cot)
-    monkeypatch.setattr(write, "_write_shard", lambda *args: shards.append(1) or real(*args))
+    monkeypatch.setattr(write, "_write_shard", lambda *args: shards.append(args) or real(*args))
     run(root, "cot", cot)
     assert len(shards) == 4  # 19 groups in shards of 5; none was written twice
     assert hashes(root / "outputs/cot") == before

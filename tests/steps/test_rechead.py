@@ -18,6 +18,7 @@ from rporec.rechead.model import Rechead
 from rporec.rechead.tower import HistoryTower
 from steps import stage
 from steps.rechead import rechead
+from tests.kills import killed
 from tests.project import ROOT
 from tests.rechead import world
 
@@ -97,18 +98,10 @@ def test_every_output_is_there_and_loads(made: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["fit_reasoning", "refit_tower"])
-def test_a_killed_stage_ends_with_the_same_bytes(made: Path, tmp_path: Path, monkeypatch, name: str) -> None:
-    class Killed(BaseException):
-        pass
-
-    def dying(*arguments: object) -> None:
-        raise Killed
-
+def test_a_killed_stage_ends_with_the_same_bytes(made: Path, tmp_path: Path, name: str) -> None:
     root = prepare(tmp_path)
-    with monkeypatch.context() as patch:
-        patch.setattr(arms, name, dying)
-        with pytest.raises(Killed):
-            stage.execute("rechead", rechead, root)
+    with killed(arms, name):
+        stage.execute("rechead", rechead, root)
     assert not (root / "outputs/rechead").exists()
     stage.execute("rechead", rechead, root)
     assert hashes(root) == hashes(made)
