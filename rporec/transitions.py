@@ -74,8 +74,7 @@ class Transitions:
             half_life: as in `fit`.
         """
         owner, targets = rows
-        age = (len(targets) - 1 - np.arange(len(targets))) / max(1, len(targets))
-        weights = np.ones(len(targets)) if half_life is None else np.power(0.5, age / half_life)
+        weights = recency(len(targets), half_life)
         seen = weigh(histories, n_items, decay)  # [E, N]
         hit = sp.csr_matrix((weights.astype(np.float32), (owner, targets)), shape=(len(histories), n_items))
         counts = (seen.T @ hit).tocsr().astype(np.float32)
@@ -127,6 +126,18 @@ class Transitions:
         counts = sp.csr_matrix((stored["data"], stored["indices"], stored["indptr"]), shape=(n_items, n_items))
         half_life = float(stored["half_life"][0]) if len(stored["half_life"]) else None
         return Transitions(counts, stored["popularity"], float(stored["decay"][0]), half_life)
+
+
+def recency(rows: int, half_life: float | None) -> np.ndarray:
+    """Return the weights of rows in time order, [rows] float64 in (0, 1]; None = all rows count alike.
+
+    A row that is one half-life (a share of all rows) older than the newest counts half.
+    """
+    if half_life is None:
+        return np.ones(rows)
+    age = (rows - 1 - np.arange(rows)) / max(1, rows)
+    weights: np.ndarray = np.power(0.5, age / half_life)
+    return weights
 
 
 def log_smoothed(counts: np.ndarray, popularity: np.ndarray, prior: float) -> np.ndarray:

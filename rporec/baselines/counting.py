@@ -13,7 +13,7 @@ import numpy as np
 from rporec.baselines.choice import quality
 from rporec.rechead.examples import Examples
 from rporec.rechead.head import HALF_LIVES, Histories, count
-from rporec.transitions import Transitions
+from rporec.transitions import Transitions, recency
 
 DECAYS = (0.1, 0.3, 0.5, 0.8)
 RECENCIES = (None, 1.0, 0.3, 0.1)  # half-lives of popularity, shares of the rows: what sells drifts faster than pairs
@@ -57,9 +57,7 @@ class Markov:
 
 def popular(examples: Examples, n_items: int, half_life: float | None) -> Popularity:
     """Count targets in time order; a row one half-life (a share of the rows) older than the newest counts half."""
-    rows = len(examples.targets)
-    age = (rows - 1 - np.arange(rows)) / max(1, rows)
-    weights = np.ones(rows) if half_life is None else np.power(0.5, age / half_life)
+    weights = recency(len(examples.targets), half_life)
     return Popularity(np.bincount(examples.targets, weights=weights, minlength=n_items).astype(np.float32))
 
 

@@ -40,8 +40,8 @@ class Head(Protocol):
     def add_reasoning(self, logits: torch.Tensor, reasoning: Reasoning) -> torch.Tensor:
         """Return [B, N] calibrated log-probabilities of logits and reasoning."""
 
-    def no_reasoning(self, histories: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Return [B, N] scores of the best head that never saw reasoning."""
+    def no_reasoning(self, logits: torch.Tensor) -> torch.Tensor:
+        """Return [B, N] scores of the best head that never saw reasoning, from logits of the histories."""
 
 
 class Ranker(Protocol):
@@ -141,7 +141,7 @@ def rank_rechead(
         for name, reasoning in variants.items():
             given = [[] for _ in histories] if reasoning is None else reasoning[part]
             scores[name] = head.add_reasoning(logits, given).numpy()
-        scores["no_reasoning"] = head.no_reasoning(histories).numpy()
+        scores["no_reasoning"] = head.no_reasoning(logits).numpy()
         confidence[part] = top_mass(scores[first])
         return scores
 

@@ -21,7 +21,7 @@ from torch import Tensor
 from rporec.encode import unit
 from rporec.files import atomic_file
 from rporec.rechead.examples import Examples
-from rporec.transitions import Transitions, log_smoothed, weigh
+from rporec.transitions import Transitions, log_smoothed, recency, weigh
 
 NAMES = ("followed", "preceded", "kin_followed", "alike", "held", "sells_lately", "sells_now")
 WINDOWS = (0.1, 0.02)  # half-lives of the popularity that `sells_lately` and `sells_now` see, in shares of all rows
@@ -54,8 +54,8 @@ class Channels:
     def count(examples: Examples, transitions: Transitions, items: Tensor, kin: sp.csr_matrix) -> Channels:
         """Count on rows in time order; `transitions` were counted on the same rows."""
         n_items, targets = transitions.n_items, examples.targets
-        age = (len(targets) - 1 - np.arange(len(targets))) / max(1, len(targets))
-        recent = [np.bincount(targets, weights=0.5 ** (age / window), minlength=n_items) for window in WINDOWS]
+        weights = [recency(len(targets), window) for window in WINDOWS]
+        recent = [np.bincount(targets, weights=one, minlength=n_items) for one in weights]
         sold = np.bincount(targets, minlength=n_items).astype(np.float32)
         return Channels(transitions, sold, np.stack(recent).astype(np.float32), unit(items.numpy()), kin)
 

@@ -20,7 +20,7 @@ from rporec.errors import InputError
 from rporec.files import read_json, write_json
 from rporec.rechead.examples import Examples
 from rporec.rechead.fusion import Problem, fit_weights
-from rporec.rechead.tower import HistoryTower
+from rporec.rechead.tower import HistoryTower, TowerShape
 from rporec.rechead.train import query
 from rporec.transitions import Transitions
 
@@ -79,12 +79,10 @@ class HistoryHead:
         Raises:
             InputError: an item index is not in the catalogue.
         """
-        arrays = [np.asarray(history, dtype=np.int64)[-self.tower.shape.history_length :] for history in histories]
-        check_items(arrays, self.n_items)
+        arrays = newest(histories, self.tower.shape)
         with torch.inference_mode():
             scores = query(self.tower, self.vectors, arrays) @ self.vectors.T  # [B, N]
-            follow = torch.from_numpy(self.transitions.log_probabilities(arrays, prior))  # [B, N]
-        return [scores, follow]
+        return [scores, torch.from_numpy(self.transitions.log_probabilities(arrays, prior))]
 
     def logits(self, histories: Histories, weights: HeadWeights) -> Tensor:
         """Return fused logits [B, N]; an empty history gets the log of the popularity."""
@@ -142,19 +140,22 @@ class FusedHead:
         return FusedHead(head, HeadWeights(**read_json(folder / "fusion.json")))
 
 
-def check_items(histories: list[np.ndarray], n_items: int) -> None:
-    """Refuse item indices outside the catalogue.
+def newest(histories: Histories, shape: TowerShape) -> list[np.ndarray]:
+    """Return the newest items of each history that a tower of this shape reads, B arrays.
 
     Raises:
         InputError: an index is below 0, or N or more.
     """
-    known = np.concatenate([np.zeros(1, dtype=np.int64), *histories])
+    n_items = shape.n_items
+    arrays = [np.asarray(history, dtype=np.int64)[-shape.history_length :] for history in histories]
+    known = np.concatenate([np.zeros(1, dtype=np.int64), *arrays])
     if known.min() < 0 or known.max() >= n_items:
         bad = int(known.min() if known.min() < 0 else known.max())
         raise InputError(
             "a history holds an item that the Rechead does not know", field="history", value=bad,
             rule=f"item indices from 0 to {n_items - 1}", cure="map item ids with the packaged catalogue",
         )  # fmt: skip
+    return arrays
 
 
 def fit_head(
@@ -170,11 +171,16 @@ def fit_head(
         start: FUSED or TOWER_ONLY.
     """
     held = held_sample(held, tower.shape.n_items)
+    histories = newest(held.histories, tower.shape)
+    with torch.inference_mode():
+        vectors = tower.item_vectors()
+        scores = query(tower, vectors, histories) @ vectors.T  # [E, N], the same for all counts
     best: tuple[HistoryHead, HeadWeights, float] | None = None
     for half_life in HALF_LIVES if start[1] else HALF_LIVES[:1]:
         head = HistoryHead(tower, count(train, tower.shape.n_items, decay, half_life))
         for prior in PRIORS if start[1] else PRIORS[:1]:
-            fitted = fit_weights(ready(head.signals(held.histories, prior), held), start)
+            follow = torch.from_numpy(head.transitions.log_probabilities(histories, prior))
+            fitted = fit_weights(ready([scores, follow], held), start)
             if best is None or fitted.loss < best[2]:
                 best = head, HeadWeights(fitted.weights[0], fitted.weights[1], prior), fitted.loss
     assert best is not None

@@ -19,7 +19,7 @@ from rporec import checkpoint
 from rporec.files import atomic_file
 from rporec.rechead.channels import Channels, nearest
 from rporec.rechead.examples import Examples
-from rporec.rechead.head import Histories, check_items, count, fit_head
+from rporec.rechead.head import Histories, count, fit_head, newest
 from rporec.rechead.loss import grouped_cross_entropy
 from rporec.rechead.mixer import Mixer
 from rporec.rechead.tower import HistoryTower
@@ -87,8 +87,7 @@ class MixedHead:
 
     def read(self, histories: Histories) -> tuple[Tensor, Tensor]:
         """Return what the mixer looks at: signals [K, B, N] and features of the histories [B, R]."""
-        arrays = [np.asarray(history, dtype=np.int64)[-self.tower.shape.history_length :] for history in histories]
-        check_items(arrays, self.n_items)
+        arrays = newest(histories, self.tower.shape)
         with torch.inference_mode():
             log_p = torch.log_softmax(query(self.tower, self.vectors, arrays) @ self.vectors.T, dim=1)  # [B, N]
             signals = torch.cat([log_p[None], self.channels.signals(arrays, self.prior)])  # [K, B, N]

@@ -108,9 +108,13 @@ class Rechead:
         given: Reasoning = [[] for _ in histories] if reasoning is None else reasoning
         return self.add_reasoning(self.history_logits(histories), given)
 
-    def no_reasoning(self, histories: Histories) -> Tensor:
-        """Return log-probabilities [B, N] of the head that never saw reasoning, with its own calibration."""
-        return self.weights.alone.log_probabilities(self.head.logits(histories))
+    def no_reasoning(self, logits: Tensor) -> Tensor:
+        """Return log-probabilities [B, N] of the head that never saw reasoning, with its own calibration.
+
+        Args:
+            logits: [B, N] from `history_logits`.
+        """
+        return self.weights.alone.log_probabilities(logits)
 
     def parameters(self) -> dict[str, int]:
         """Return the number of learned values of each part."""

@@ -24,7 +24,7 @@ def qualities(rechead: Rechead, held: Told) -> dict[str, dict[str, float]]:
         scores = {
             "reasoning": rechead.add_reasoning(logits, held.samples[start : start + step]),
             "reasoning_removed": rechead.add_reasoning(logits, [[] for _ in histories]),
-            "no_reasoning": rechead.no_reasoning(histories),
+            "no_reasoning": rechead.no_reasoning(logits),
         }
         for arm, log_p in scores.items():
             ranks = rank_targets(log_p.numpy(), examples.owner[rows] - start, examples.targets[rows])

@@ -128,7 +128,8 @@ def test_an_identical_row_in_train_stops_and_is_named(part, row):
 
 def test_identity_is_of_whole_histories_not_of_their_ends():
     split = {**shop.SPLIT, "test": [("a", "4501", 2), ("d", "34", 2)]}  # train holds a: 01 -> 2
-    audit_given(split, history_length=2)
+    found = audit_given(split, history_length=2)
+    assert {check.name: check.bad for check in found.checks}["identical_rows"] == 0
 
 
 def test_one_item_over_and_over_fills_the_window_by_right():
