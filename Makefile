@@ -44,7 +44,7 @@ bench-data: setup ## speed and memory of the data stages at 0.1, 1 and 10 millio
 bench-generate: setup ## tokens a second of the writer against transformers' own generate (3 minutes, on a quiet machine)
 	@"$(PYTHON)" -m infra.bench_generate
 
-bench-rechead: setup ## speed of the history tower's fit against a plain SASRec, and of metrics and bootstrap (1 minute)
+bench-rechead: setup ## speed of the history tower's fit against a plain SASRec, and of metrics and bootstrap (2 minutes, likewise)
 	@"$(PYTHON)" -m infra.bench_rechead
 
 lock: setup ## resolve requirements.in anew into requirements.txt (versions only)
