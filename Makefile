@@ -7,7 +7,7 @@ WORKERS ?= 2
 export PROFILE DATA SET
 
 .DEFAULT_GOAL := help
-.PHONY: setup check test test-platform bench-data run serve gate promote lock clean help
+.PHONY: setup check test test-platform bench-data bench-generate bench-rechead run serve gate promote lock clean help
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -40,6 +40,12 @@ test-platform: setup ## the tests with faults and long runs
 
 bench-data: setup ## speed and memory of the data stages at 0.1, 1 and 10 million rows (4 minutes)
 	@"$(PYTHON)" -m infra.bench_data
+
+bench-generate: setup ## tokens a second of the writer against transformers' own generate (3 minutes, on a quiet machine)
+	@"$(PYTHON)" -m infra.bench_generate
+
+bench-rechead: setup ## speed of the history tower's fit against a plain SASRec, and of metrics and bootstrap (2 minutes, likewise)
+	@"$(PYTHON)" -m infra.bench_rechead
 
 lock: setup ## resolve requirements.in anew into requirements.txt (versions only)
 	@bash infra/lock.sh "$(VENV)"

@@ -14,6 +14,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from rporec.backbone.cache import roomy_cache
 from rporec.backbone.randomness import uniforms
+from rporec.backbone.shared import SharedPrompts, can_share, sharing
 from rporec.backbone.source import Writer
 from rporec.errors import InputError
 
@@ -146,16 +147,18 @@ def pick(logits: torch.Tensor, numbers: torch.Tensor, temperature: float) -> tup
     Returns:
         Token ids [R] and their log-probabilities [R] float32.
     """
-    logprobs = torch.log_softmax(logits.float() / (temperature or 1.0), dim=-1)  # [R, V]
     if temperature == 0:
+        logprobs = torch.log_softmax(logits.float(), dim=-1)  # [R, V]
         tokens = logprobs.argmax(dim=-1)
-    else:
-        cumulative = logprobs.exp().cumsum(dim=-1)  # [R, V]
-        total = cumulative[:, -1]
-        # Strictly below the total, else rounding could choose a token of probability 0 behind the last possible one.
-        reach = torch.minimum(numbers * total, torch.nextafter(total, torch.zeros_like(total)))
-        tokens = torch.searchsorted(cumulative, reach[:, None], right=True)[:, 0]
-    return tokens, logprobs.gather(1, tokens[:, None])[:, 0]
+        return tokens, logprobs.gather(1, tokens[:, None])[:, 0]
+    scaled = logits.float() if temperature == 1 else logits.float() / temperature
+    scaled = scaled - scaled.amax(dim=-1, keepdim=True)  # [R, V]
+    cumulative = scaled.exp().cumsum(dim=-1)  # [R, V], not divided by its total: that would be one more pass
+    total = cumulative[:, -1]
+    # Strictly below the total, else rounding could choose a token of probability 0 behind the last possible one.
+    reach = torch.minimum(numbers * total, torch.nextafter(total, torch.zeros_like(total)))
+    tokens = torch.searchsorted(cumulative, reach[:, None], right=True)[:, 0]
+    return tokens, scaled.gather(1, tokens[:, None])[:, 0] - total.log()
 
 
 @torch.inference_mode()
@@ -204,20 +207,23 @@ class _State:
     position: torch.Tensor
     cache: DynamicCache
 
+    shared: SharedPrompts | None
+
     def keep(self, rows: torch.Tensor) -> None:
         rows = rows.to(self.mask.device)
+        if self.shared is not None:
+            self.shared.keep(rows)
         self.cache.batch_select_indices(rows)
         self.mask, self.position = self.mask[rows], self.position[rows]
 
     def step(self, model: PreTrainedModel, chosen: torch.Tensor) -> None:
         self.mask = torch.cat([self.mask, self.mask.new_ones((len(chosen), 1))], dim=1)
-        output = model(
-            input_ids=chosen[:, None],
-            attention_mask=self.mask,
-            position_ids=self.position[:, None],
-            past_key_values=self.cache,
-            use_cache=True,
-        )
+        inputs = {"input_ids": chosen[:, None], "position_ids": self.position[:, None], "past_key_values": self.cache}
+        if self.shared is None:
+            output = model(**inputs, attention_mask=self.mask, use_cache=True)
+        else:
+            with sharing(model):
+                output = model(**inputs, attention_mask=None, use_cache=True, shared=self.shared)
         self.logits, self.position = output.logits[:, -1], self.position + 1
 
 
@@ -240,11 +246,23 @@ def _start(model: PreTrainedModel, prompts: Sequence[Sequence[int]], settings: S
         logits_to_keep=1,
     )
     samples = settings.num_samples
-    if samples > 1:
+    shared = None
+    if samples > 1 and can_share(model):
+        slots = torch.arange(len(prompts) * samples, device=mask.device)
+        layers = cache.layers
+        shared = SharedPrompts(
+            [x.keys.transpose(-1, -2).contiguous() for x in layers],
+            [x.values for x in layers],
+            mask == 0,
+            slots,
+            samples,
+        )
+        cache = roomy_cache(model.config)  # of the rows' own tokens
+    elif samples > 1:
         cache.batch_repeat_interleave(samples)
     mask = mask.repeat_interleave(samples, dim=0)  # [B*G, P]
     logits = output.logits[:, -1].repeat_interleave(samples, dim=0)  # [B*G, V]
-    return _State(logits=logits, mask=mask, position=mask.sum(dim=1), cache=cache)
+    return _State(logits=logits, mask=mask, position=mask.sum(dim=1), cache=cache, shared=shared)
 
 
 def _check_context(model: PreTrainedModel, prompt_ids: Sequence[Sequence[int]], settings: Sampling) -> None:

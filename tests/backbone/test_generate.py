@@ -3,10 +3,20 @@
 import numpy as np
 import pytest
 import torch
-from transformers import GenerationConfig
+from scipy import stats
+from transformers import (
+    GenerationConfig,
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)  # fmt: skip
 
 from rporec.backbone.generate import Sampling, generate, generate_ids, pick
 from rporec.backbone.randomness import uniforms
+from rporec.backbone.shared import can_share
 from rporec.errors import InputError
 from tests.backbone.models import llama, qwen3
 
@@ -42,6 +52,87 @@ def test_batches_do_not_change_results(writer, temperature):
         sampling(temperature=temperature, batch_size=8),
     )  # fmt: skip
     assert ids_of(shuffled) == [whole[row] for row in order]
+
+
+def test_hundreds_of_completions_agree_over_batch_sizes_and_runs(writer):
+    prompts = [[300 + (3 * row + place * place) % 19 for place in range(1 + row % 23)] for row in range(32)]
+
+    def written(size):
+        settings = sampling(num_samples=8, batch_size=size)
+        return generate_ids(writer.model, prompts, range(32), writer.eos_id, settings)
+
+    whole = written(256)
+    assert whole == written(256)  # log-probabilities too, to the last bit
+    for size in (40, 136):
+        same = [
+            a.ids == b.ids for one, two in zip(whole, written(size), strict=True) for a, b in zip(one, two, strict=True)
+        ]
+        assert np.mean(same) >= 0.995
+
+
+def test_sharing_a_prompt_is_repeating_it(writer, monkeypatch):
+    way = writer.model.config._attn_implementation
+    settings = sampling(num_samples=8, max_new_tokens=20)
+    assert can_share(writer.model)
+    shared = generate_ids(writer.model, PROMPTS, KEYS, writer.eos_id, settings)
+    assert writer.model.config._attn_implementation == way
+    monkeypatch.setattr("rporec.backbone.generate.can_share", lambda model: False)
+    repeated = generate_ids(writer.model, PROMPTS, KEYS, writer.eos_id, settings)
+    assert ids_of(shared) == ids_of(repeated)
+    for a, b in zip(shared, repeated, strict=True):
+        np.testing.assert_allclose(a[0].logprobs, b[0].logprobs, atol=2e-4)
+
+
+def test_sliding_windows_and_unknown_architectures_are_not_shared():
+    tiny = {
+        "vocab_size": 8, "hidden_size": 16, "intermediate_size": 16, "num_attention_heads": 2, "num_hidden_layers": 2,
+    }  # fmt: skip
+    assert can_share(MistralForCausalLM(MistralConfig(**tiny, num_key_value_heads=1, sliding_window=None)))
+    assert not can_share(MistralForCausalLM(MistralConfig(**tiny, num_key_value_heads=1, sliding_window=4)))
+    assert not can_share(GPTNeoXForCausalLM(GPTNeoXConfig(**tiny)))
+
+
+def two_tokens(model, prompt, eos_id):
+    """The exact chances of all completions of at most two tokens, [V * V]; one that ends at once fills one place."""
+    size = model.config.vocab_size
+    ids = torch.tensor([[*prompt, token] for token in range(size)])
+    with torch.no_grad():
+        chances = torch.softmax(model(ids).logits[:, -2:].double(), dim=-1)  # [V, 2, V]
+    table = chances[0, 0][:, None] * chances[:, 1]  # [V, V]
+    table[eos_id] = 0.0
+    table[eos_id, eos_id] = chances[0, 0, eos_id]
+    return table.flatten().numpy()
+
+
+def test_it_samples_the_distribution_of_transformers():
+    torch.manual_seed(0)
+    config = Qwen3Config(
+        vocab_size=6, hidden_size=16, intermediate_size=24, num_hidden_layers=2, num_attention_heads=2,
+        num_key_value_heads=2, head_dim=8, tie_word_embeddings=False, initializer_range=0.5, eos_token_id=0,
+        pad_token_id=0, bos_token_id=None,
+    )  # fmt: skip
+    model = Qwen3ForCausalLM(config).eval()
+    prompts, draws = [[1, 2], [3, 4, 5, 1, 2]], 20_000  # of two lengths, so that padding is at work
+    ours = generate_ids(model, prompts, [1, 2], 0, sampling(num_samples=draws, max_new_tokens=2, batch_size=50_000))
+    plain = GenerationConfig(
+        do_sample=True, temperature=1.0, top_k=0, top_p=1.0, num_return_sequences=draws, max_new_tokens=2,
+        eos_token_id=0, pad_token_id=0,
+    )  # fmt: skip
+    for prompt, samples in zip(prompts, ours, strict=True):
+        drawn = model.generate(
+            torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)), generation_config=plain
+        )
+        theirs = np.bincount((drawn[:, len(prompt) :] @ torch.tensor([6, 1])).numpy(), minlength=36)
+        places = [6 * one.ids[0] + (one.ids[1] if len(one.ids) > 1 else 0) for one in samples]
+        counts = np.bincount(places, minlength=36)
+        exact = two_tokens(model, prompt, eos_id=0)
+        likely = exact * draws >= 5
+        for found in (counts, theirs):
+            assert np.abs(found / draws - exact).sum() / 2 < 0.02  # total variation
+            assert found[exact == 0].sum() == 0
+            shares = exact[likely] / exact[likely].sum()
+            assert stats.chisquare(found[likely], shares * found[likely].sum()).pvalue > 0.001
+        assert stats.chi2_contingency([counts[likely] + 0.0, theirs[likely]]).pvalue > 0.001
 
 
 def test_the_first_samples_do_not_depend_on_how_many_are_drawn(writer):

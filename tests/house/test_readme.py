@@ -27,6 +27,8 @@ RUN_BY = {
     "make setup": ".ci/run",
     "make help": "house/test_readme.py",
     "make bench-data": "infra/test_bench_data.py",
+    "make bench-generate": "infra/test_bench_generate.py",
+    "make bench-rechead": "infra/test_bench_rechead.py",
     "make gate": "test_readme_commands.py",
     "make promote": "test_readme_commands.py",
     "make serve": "test_readme_commands.py",
