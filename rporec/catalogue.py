@@ -149,8 +149,12 @@ def _apart(titles: Sequence[list[str]]) -> list[list[str]]:
     holders = Counter(word.lower() for terms in titles for word in terms)
     chosen = []
     for terms in titles:
-        rare = [at for at, word in enumerate(terms) if at >= SHORT_TERMS and holders[word.lower()] < len(titles)]
-        rare = sorted(rare, key=lambda at, terms=terms: (holders[terms[at].lower()], at))[:_APART]
+        later = [
+            (holders[word.lower()], at)
+            for at, word in enumerate(terms)
+            if at >= SHORT_TERMS and holders[word.lower()] < len(titles)
+        ]
+        rare = [at for _, at in sorted(later)[:_APART]]
         places = sorted([*range(min(len(terms), SHORT_TERMS) - len(rare)), *rare])
         chosen.append([terms[at] for at in places])
     return chosen

@@ -4,7 +4,7 @@ Only rows that are handed in are read; the stage hands in the fit slice.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -14,9 +14,9 @@ from rporec.backbone.randomness import keyed
 from rporec.backbone.source import Writer
 from rporec.backbone.taught import Taught, tally
 from rporec.reasoning.compose import Source, compose
-from rporec.reasoning.evidence import FollowCounts
+from rporec.reasoning.evidence import REACH, Own
 from rporec.reasoning.parse import render
-from rporec.reasoning.prompt import fit_prompts
+from rporec.reasoning.prompt import Fact, fit_prompts, render_facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,17 +25,22 @@ class Event:
 
     Attributes:
         history: item indices as the prompt shows them, oldest first.
-        basket: all targets of the event; none is evidence for another.
-        targets: those of them that are learned.
+        own: (newest history, targets) of the event and of its user's later ones; none is evidence for the event.
+        targets: those targets of the event that are learned.
         rows: the row id of each learned target.
         draws: a random number of each, for its phrasing.
     """
 
     history: list[int]
-    basket: list[int]
+    own: Own
     targets: list[int]
     rows: list[int]
     draws: list[int]
+
+    @property
+    def basket(self) -> Sequence[int]:
+        """All targets of the event."""
+        return self.own[0][1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,7 @@ class Prepared:
         texts: their completions.
         shortened: prompts that lost items to the budget.
         dropped: items lost.
+        withheld: lines of evidence lost.
         taught: number of replies by outcome (`rporec.backbone.taught.OUTCOMES`); {} without a teacher.
     """
 
@@ -71,6 +77,7 @@ class Prepared:
     texts: list[str]
     shortened: int
     dropped: int
+    withheld: int
     taught: dict[str, int]
 
 
@@ -90,29 +97,43 @@ def draw_events(rows: pl.DataFrame, drawing: Drawing) -> list[Event]:
         .group_by("group", maintain_order=True)
         .agg(pl.col("history").first(), pl.col("target"), pl.col("row_id"), pl.col("draw"))
     )
-    baskets = rows.group_by("group").agg(pl.col("target").alias("basket"))
+    own = _own_events(rows, set(chosen["group"]))
     return [
         Event(
             history=event["history"][-drawing.max_items :],
-            basket=event["basket"],
+            own=own[event["group"]],
             targets=event["target"],
             rows=event["row_id"],
             draws=event["draw"],
         )
-        for event in chosen.join(baskets, on="group", how="left", maintain_order="left").iter_rows(named=True)
+        for event in chosen.iter_rows(named=True)
     ]
 
 
-def count_follows(rows: pl.DataFrame) -> FollowCounts:
-    """Count what followed what, once an event, over the rows handed in (the fit slice)."""
-    events = rows.group_by("group", maintain_order=True).agg(pl.col("history").first(), pl.col("target"))
-    return FollowCounts.fit(zip(events["history"].to_list(), events["target"].to_list(), strict=True))
+def _own_events(rows: pl.DataFrame, wanted: Collection[int]) -> dict[int, Own]:
+    """Return each wanted event with its user's later ones, oldest first.
+
+    The later ones are left out as well: an item that its user buys again would stand in its own evidence, which never
+    happens to a row whose future is not known.
+    """
+    events = (
+        rows.sort("group", "row_id")
+        .group_by("group", maintain_order=True)
+        .agg(pl.col("user_id").first(), pl.col("history").first().list.tail(REACH), pl.col("target"))
+    )
+    by_user: dict[str, list[tuple[list[int], list[int]]]] = {}
+    own: dict[int, Own] = {}
+    for group, user, history, targets in events.reverse().iter_rows():
+        by_user.setdefault(user, []).append((history, targets))
+        if group in wanted:
+            own[group] = by_user[user][::-1]
+    return own
 
 
-def completions_of(event: Event, source: Source) -> Iterator[str]:
-    """Yield the composed completion of each learned target of an event."""
+def completions_of(event: Event, source: Source, facts: Sequence[Fact]) -> Iterator[str]:
+    """Yield the composed completion of each learned target of an event, from what its prompt shows."""
     for target, draw in zip(event.targets, event.draws, strict=True):
-        said = compose(event.history, target, source, draw, event.basket)
+        said = compose(event.history, target, source, draw, event.own, facts)
         yield render(said.thought, said.answer)
 
 
@@ -125,21 +146,22 @@ def prepare(
         events: what to learn from.
         source: texts and counts.
         writer: its tokenizer and chat template are used.
-        max_prompt_tokens: budget of a prompt (tokens); oldest items go first.
+        max_prompt_tokens: budget of a prompt (tokens); evidence goes first, then the oldest items.
         taught: a teacher's replies, which take the place of composed texts where they may be learned.
     """
     histories = [event.history for event in events]
     longest = max(map(len, histories), default=1)
-    fitted = fit_prompts(histories, source.catalogue, max(1, longest), max_prompt_tokens, writer.count)
+    looked_up = [source.look_up(event.history, event.own) for event in events]
+    fitted = fit_prompts(histories, source.catalogue, max(1, longest), max_prompt_tokens, writer.count, looked_up)
     examples: list[Example] = []
     learned: list[str] = []
     outcomes: Counter[str] = Counter()
-    for event, prompt, shown in zip(events, fitted.prompts, fitted.shown, strict=True):
+    for event, prompt, shown, facts in zip(events, fitted.prompts, fitted.shown, fitted.facts, strict=True):
         prompt_ids = writer.encode(prompt)
-        texts = list(completions_of(replace(event, history=shown), source))
+        texts = list(completions_of(replace(event, history=shown), source, facts))
         if taught is not None:
             judged = [
-                taught.judge(row, shown, text, writer.count_completion)
+                taught.judge(row, shown, text, writer.count_completion, render_facts(facts))
                 for row, text in zip(event.rows, texts, strict=True)
             ]
             texts = [one.completion for one in judged]
@@ -151,4 +173,4 @@ def prepare(
             for completion, row in zip(completions, event.rows, strict=True)
         ]
     counted = {} if taught is None else tally(outcomes)
-    return Prepared(examples, learned, fitted.shortened, fitted.dropped, counted)
+    return Prepared(examples, learned, fitted.shortened, fitted.dropped, fitted.withheld, counted)

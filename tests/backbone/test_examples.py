@@ -2,9 +2,10 @@
 
 import polars as pl
 
-from rporec.backbone.examples import Drawing, count_follows, draw_events, prepare
+from rporec.backbone.examples import Drawing, draw_events, prepare
 from rporec.reasoning.compose import Source
 from rporec.reasoning.ground import Grounder
+from rporec.reasoning.lookup import count_follows
 from rporec.reasoning.parse import parse
 from rporec.reasoning.prompt import build_prompt, item_line
 from tests.backbone.models import qwen3
@@ -19,10 +20,17 @@ def rows(baskets=BASKETS):
         {
             "row_id": range(len(lines)),
             "group": [10 * group for group, _, _ in lines],
+            "user_id": [f"u{group}" for group, _, _ in lines],
             "history": [history for _, history, _ in lines],
             "target": [target for _, _, target in lines],
         },
-        schema={"row_id": pl.Int64, "group": pl.Int64, "history": pl.List(pl.Int32), "target": pl.Int32},
+        schema={
+            "row_id": pl.Int64,
+            "group": pl.Int64,
+            "user_id": pl.String,
+            "history": pl.List(pl.Int32),
+            "target": pl.Int32,
+        },
     )
 
 

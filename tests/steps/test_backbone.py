@@ -219,8 +219,9 @@ def test_held_out_rows_keep_their_evidence(tmp_path, monkeypatch):
     assert unseen == 8
     followers = fitted.after(1)
     assert followers
-    assert fitted.after(1, followers) != followers
-    assert held_out.after(1, followers) == followers
+    own = [([1], followers)]
+    assert fitted.after(1, own) != followers
+    assert held_out.after(1, own) == followers
 
 
 def pretrained(root, writer, **changes):
