@@ -4,7 +4,7 @@ Only rows that are handed in are read; the stage hands in the fit slice.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import polars as pl
@@ -14,7 +14,6 @@ from rporec.backbone.randomness import keyed
 from rporec.backbone.source import Writer
 from rporec.backbone.taught import Taught, tally
 from rporec.reasoning.compose import Source, compose
-from rporec.reasoning.evidence import REACH, Own
 from rporec.reasoning.parse import render
 from rporec.reasoning.prompt import Fact, fit_prompts, render_facts
 
@@ -24,23 +23,22 @@ class Event:
     """A basket to compose for.
 
     Attributes:
+        group: its number, which is its place in time.
         history: item indices as the prompt shows them, oldest first.
-        own: (newest history, targets) of the event and of its user's later ones; none is evidence for the event.
-        targets: those targets of the event that are learned.
+        basket: all targets of the event; none is evidence for another.
+        targets: those of them that are learned.
         rows: the row id of each learned target.
         draws: a random number of each, for its phrasing.
+        facts: evidence that the prompt shows, as far as the budget lets it.
     """
 
+    group: int
     history: list[int]
-    own: Own
+    basket: list[int]
     targets: list[int]
     rows: list[int]
     draws: list[int]
-
-    @property
-    def basket(self) -> Sequence[int]:
-        """All targets of the event."""
-        return self.own[0][1]
+    facts: tuple[Fact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,43 +95,24 @@ def draw_events(rows: pl.DataFrame, drawing: Drawing) -> list[Event]:
         .group_by("group", maintain_order=True)
         .agg(pl.col("history").first(), pl.col("target"), pl.col("row_id"), pl.col("draw"))
     )
-    own = _own_events(rows, set(chosen["group"]))
+    baskets = rows.group_by("group").agg(pl.col("target").alias("basket"))
     return [
         Event(
+            group=event["group"],
             history=event["history"][-drawing.max_items :],
-            own=own[event["group"]],
+            basket=event["basket"],
             targets=event["target"],
             rows=event["row_id"],
             draws=event["draw"],
         )
-        for event in chosen.iter_rows(named=True)
+        for event in chosen.join(baskets, on="group", how="left", maintain_order="left").iter_rows(named=True)
     ]
 
 
-def _own_events(rows: pl.DataFrame, wanted: Collection[int]) -> dict[int, Own]:
-    """Return each wanted event with its user's later ones, oldest first.
-
-    The later ones are left out as well: an item that its user buys again would stand in its own evidence, which never
-    happens to a row whose future is not known.
-    """
-    events = (
-        rows.sort("group", "row_id")
-        .group_by("group", maintain_order=True)
-        .agg(pl.col("user_id").first(), pl.col("history").first().list.tail(REACH), pl.col("target"))
-    )
-    by_user: dict[str, list[tuple[list[int], list[int]]]] = {}
-    own: dict[int, Own] = {}
-    for group, user, history, targets in events.reverse().iter_rows():
-        by_user.setdefault(user, []).append((history, targets))
-        if group in wanted:
-            own[group] = by_user[user][::-1]
-    return own
-
-
-def completions_of(event: Event, source: Source, facts: Sequence[Fact]) -> Iterator[str]:
+def completions_of(event: Event, source: Source) -> Iterator[str]:
     """Yield the composed completion of each learned target of an event, from what its prompt shows."""
     for target, draw in zip(event.targets, event.draws, strict=True):
-        said = compose(event.history, target, source, draw, event.own, facts)
+        said = compose(event.history, target, source, draw, event.basket, event.facts)
         yield render(said.thought, said.answer)
 
 
@@ -151,14 +130,14 @@ def prepare(
     """
     histories = [event.history for event in events]
     longest = max(map(len, histories), default=1)
-    looked_up = [source.look_up(event.history, event.own) for event in events]
-    fitted = fit_prompts(histories, source.catalogue, max(1, longest), max_prompt_tokens, writer.count, looked_up)
+    evidence = [event.facts for event in events]
+    fitted = fit_prompts(histories, source.catalogue, max(1, longest), max_prompt_tokens, writer.count, evidence)
     examples: list[Example] = []
     learned: list[str] = []
     outcomes: Counter[str] = Counter()
     for event, prompt, shown, facts in zip(events, fitted.prompts, fitted.shown, fitted.facts, strict=True):
         prompt_ids = writer.encode(prompt)
-        texts = list(completions_of(replace(event, history=shown), source, facts))
+        texts = list(completions_of(replace(event, history=shown, facts=facts), source))
         if taught is not None:
             judged = [
                 taught.judge(row, shown, text, writer.count_completion, render_facts(facts))

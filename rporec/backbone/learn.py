@@ -21,6 +21,7 @@ from rporec.backbone.teacher import Lessons, ask_teacher
 from rporec.catalogue import Catalogue
 from rporec.config import BackboneParams
 from rporec.reasoning.compose import Source
+from rporec.reasoning.evidence import FollowCounts
 from rporec.reasoning.lookup import Evidence, Kinds, count_follows, no_neighbours
 from rporec.reasoning.parse import parse
 from rporec.reasoning.prompt import HEADINGS
@@ -105,8 +106,11 @@ def learn_to_write(material: Material, params: BackboneParams, seed: int, means:
     drawing = Drawing(
         max_items=params.prompt_items, per_group=params.targets_per_group, most=params.max_examples, seed=seed
     )
-    source = _source(material, params)
+    follows = count_follows(material.fit)
+    source, evidence = Source(material.catalogue, follows), _evidence(material, params, follows)
     events = draw_events(material.fit, drawing) if params.epochs or params.name is None else []
+    past = evidence.look_back(material.fit, {event.group for event in events}, params.prompt_items)
+    events = [dataclasses.replace(event, facts=past[event.group]) for event in events]
     # Before the teacher is asked, and paid: a name may be wrong. Tuned in float32 whatever is saved.
     given = load_writer(params.name, "float32" if params.epochs else params.dtype) if params.name else None
     lessons = taught = None
@@ -124,7 +128,8 @@ def learn_to_write(material: Material, params: BackboneParams, seed: int, means:
         writer, tuned = _tune(writer, prepared.examples, tuning, params.lora_rank, means.work)
     cast(writer.model, params.dtype)
     unseen = draw_events(material.held_out, dataclasses.replace(drawing, most=_HELD_OUT_EXAMPLES))
-    measured = prepare(unseen, source.unseen(), writer, budget).examples
+    unseen = [dataclasses.replace(event, facts=evidence.look_up(event.history)) for event in unseen]
+    measured = prepare(unseen, Source(material.catalogue, follows.for_unseen()), writer, budget).examples
     return Learned(
         writer=writer,
         tuned=tuned,
@@ -138,11 +143,9 @@ def learn_to_write(material: Material, params: BackboneParams, seed: int, means:
     )
 
 
-def _source(material: Material, params: BackboneParams) -> Source:
-    follows = count_follows(material.fit)
+def _evidence(material: Material, params: BackboneParams, follows: FollowCounts) -> Evidence:
     near = no_neighbours(material.catalogue.n) if material.near is None else material.near
-    kinds = Kinds(**params.evidence.model_dump())
-    return Source(material.catalogue, follows, Evidence(kinds, material.catalogue, follows, near))
+    return Evidence(Kinds(**params.evidence.model_dump()), material.catalogue, follows, near)
 
 
 def _composed(prepared: Prepared) -> pl.DataFrame:
@@ -193,12 +196,10 @@ def _fresh_writer(
 ) -> Writer:
     """Return the embedded backbone before fine-tuning."""
     context = params.max_prompt_tokens + params.max_completion_tokens
-    evidence = [source.look_up(event.history, event.own) for event in events]
-    pairs = list(zip(events, evidence, strict=True))
-    composed = (text for event, facts in pairs for text in completions_of(event, source, facts))
-    described = (fact.text for facts in evidence for fact in facts if fact.item is None)
+    composed = (text for event in events for text in completions_of(event, source))
+    described = (fact.text for event in events for fact in event.facts if fact.item is None)
     worded = taught.thoughts() if taught else []
-    headings = HEADINGS if source.shows_evidence else ()
+    headings = HEADINGS if Kinds(**params.evidence.model_dump()).any else ()
     texts = [*source.lines, *composed, *worded, *described]
     tokenizer = train_tokenizer(texts, params.vocab_size, context, headings)
     shape = Shape(width=params.width, layers=params.layers, heads=params.heads, context=context)

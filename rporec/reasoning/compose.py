@@ -10,8 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rporec.catalogue import Catalogue
-from rporec.reasoning.evidence import FollowCounts, Own
-from rporec.reasoning.lookup import Evidence
+from rporec.reasoning.evidence import FollowCounts
 from rporec.reasoning.prompt import DESCRIBED, FOLLOWED, NEIGHBOURS, Fact, clip, item_line
 
 _NAME_TERMS = 3
@@ -103,48 +102,40 @@ class Source:
     Attributes:
         catalogue: texts of N items.
         follows: what followed what in the fit slice.
-        evidence: what prompts may show beside the history, None = nothing.
         lines: each item as a line, N.
         names: a short name of each item, N.
     """
 
-    def __init__(self, catalogue: Catalogue, follows: FollowCounts, evidence: Evidence | None = None) -> None:
-        self.catalogue, self.follows, self.evidence = catalogue, follows, evidence
+    def __init__(self, catalogue: Catalogue, follows: FollowCounts) -> None:
+        self.catalogue, self.follows = catalogue, follows
         self.lines = [item_line(item, catalogue) for item in range(catalogue.n)]
         self.names = [item_name(item, catalogue) for item in range(catalogue.n)]
 
-    @property
-    def shows_evidence(self) -> bool:
-        """Whether a prompt may hold evidence."""
-        return self.evidence is not None and self.evidence.kinds.any
-
-    def unseen(self) -> "Source":
-        """Return the same for rows that were not counted."""
-        return Source(self.catalogue, self.follows.for_unseen(), self.evidence and self.evidence.unseen())
-
-    def look_up(self, history: Sequence[int], own: Own) -> tuple[Fact, ...]:
-        """Return what the prompt of a training row may show beside the history (see `Evidence.look_up`)."""
-        return self.evidence.look_up(history, own) if self.evidence else ()
-
 
 def compose(
-    history: Sequence[int], target: int, source: Source, seed: int, own: Own = (), facts: Sequence[Fact] = ()
+    history: Sequence[int],
+    target: int,
+    source: Source,
+    seed: int,
+    event: Sequence[int] = (),
+    facts: Sequence[Fact] = (),
 ) -> Composed:
     """Compose the thought and answer of one training row.
 
     Args:
         history: item indices as shown in the prompt, oldest first.
         target: the true next item.
-        source: texts and counts; the row's own events may be among the counts, they are taken out.
+        source: texts and counts; the row's own event may be among the counts, it is taken out.
         seed: chooses the phrasings; derive it from the run's seed and the row.
-        own: the row's own events (history, targets): none is evidence for it; () means history and target alone.
+        event: all targets of the row's event (its basket), none of which is evidence for another; () means the
+            target alone.
         facts: evidence as shown in the prompt.
     """
     answer = source.lines[target]
     chooser = random.Random(seed)
     if not history:
         return Composed(thought=_say(chooser, "nothing"), answer=answer)
-    asked = _Asked(list(history), target, source, own or ((history, (target,)),))
+    asked = _Asked(list(history), target, source, tuple(event) or (target,))
     anchor, kind = asked.anchor()
     cited = _cite(chooser, facts, asked)
     if cited and kind in _BY_COUNTS:  # the prompt has said that better
@@ -169,7 +160,7 @@ class _Asked:
     history: list[int]
     target: int
     source: Source
-    own: Own
+    event: tuple[int, ...]
 
     def anchor(self) -> tuple[int, str]:
         """Return the item of the history that speaks most for the target, and how it does."""
@@ -180,7 +171,7 @@ class _Asked:
             if sharing:
                 return sharing[-1], f"{kind}_many" if len(sharing) > 1 else f"{kind}_once"
         for item in reversed(self.history):
-            if self.target in self.source.follows.after(item, self.own):
+            if self.target in self.source.follows.after(item, self.event):
                 return item, "followed"
         return self.history[-1], "last"
 
@@ -237,7 +228,7 @@ def _second_sentence(chooser: random.Random, kind: str, anchor: int, asked: _Ask
         return _say(chooser, "price", n=len(sharing), all=len(asked.history), band=band)
     last = asked.history[-1]
     brand = catalogue.brand(last)
-    following = asked.source.follows.after(last, asked.own)
+    following = asked.source.follows.after(last, asked.event)
     weight = sum(following.values())
     if not brand or kind.startswith("brand") or weight < _HABIT:
         return ""

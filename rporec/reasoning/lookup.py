@@ -1,10 +1,11 @@
 """Evidence for prompts: what is looked up for a history as of a slice, and which rows may have been counted for it.
 
-Counts for a slice are of the slices before it alone; rows of the fit slice, which have none before them, are asked
-with their own event and their user's later ones taken out (`rporec.backbone.examples`). Rendering is `prompt`.
+Only older rows count: for a slice all rows of the slices before it, for a row of the fit slice, which has no slice
+before it, the events before its own. So no row's own event, and nothing of its future, counts in its evidence, and
+what a backbone learns from looks like what it will be asked with. Rendering is `prompt`.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 from rporec.catalogue import Catalogue
 from rporec.errors import InputError
 from rporec.files import atomic_file
-from rporec.reasoning.evidence import FollowCounts, Own
+from rporec.reasoning.evidence import FollowCounts
 from rporec.reasoning.prompt import DESCRIBED, FOLLOWED, NEIGHBOURS, Fact, item_line, telling_words
 
 SLICES = ("fit", "reason", "align", "valid", "test")  # oldest first
@@ -68,20 +69,31 @@ class Evidence:
                 cure="run the stage backbone again (make run)",
             )  # fmt: skip
 
-    def unseen(self) -> "Evidence":
-        """Return the same for rows that were not counted."""
-        return replace(self, follows=self.follows.for_unseen())
-
-    def look_up(self, history: Sequence[int], own: Own = ()) -> tuple[Fact, ...]:
+    def look_up(self, history: Sequence[int]) -> tuple[Fact, ...]:
         """Return the facts for a history in the order of the prompt; none for an empty one.
 
         Args:
             history: item indices as the prompt may show them, oldest first.
-            own: events to take out of the counts if they hold them: the asking row's own.
         """
         if not history or not self.kinds.any:
             return ()
-        return (*self._followed(history, own), *self._neighbours(history[-1]), *self._described(history[-1]))
+        return (*self._followed(history), *self._neighbours(history[-1]), *self._described(history[-1]))
+
+    def look_back(self, rows: pl.DataFrame, groups: Collection[int], items: int) -> dict[int, tuple[Fact, ...]]:
+        """Return the facts of groups among the rows, each counted on the groups before it and on nothing else.
+
+        Args:
+            rows: ROWS of the fit slice.
+            groups: those asked for.
+            items: newest history items that a prompt may show.
+        """
+        found: dict[int, tuple[Fact, ...]] = {}
+        past = replace(self, follows=FollowCounts.fit([]))
+        for group, history, targets in events_of(rows).iter_rows():
+            if group in groups:
+                found[group] = past.look_up(history[-items:])
+            past.follows.add(history, targets)
+        return found
 
     def save(self, path: Path) -> None:
         """Write counts and neighbours as one safetensors file."""
@@ -104,10 +116,8 @@ class Evidence:
             )  # fmt: skip
         return Evidence(kinds, catalogue, FollowCounts.from_arrays(arrays), arrays["near"])
 
-    def _followed(self, history: Sequence[int], own: Own) -> list[Fact]:
-        if not self.kinds.followed:
-            return []
-        best = self.follows.often_after(history, self.kinds.followed, own)
+    def _followed(self, history: Sequence[int]) -> list[Fact]:
+        best = self.follows.often_after(history, self.kinds.followed) if self.kinds.followed else []
         return [Fact(FOLLOWED, f"{item_line(item, self.catalogue)} ({times})", item, times) for item, times in best]
 
     def _neighbours(self, item: int) -> list[Fact]:
@@ -121,7 +131,7 @@ class Evidence:
 
 def nothing(catalogue: Catalogue) -> Evidence:
     """Return the evidence that never says anything."""
-    return Evidence(Kinds(), catalogue, FollowCounts({}, {}), no_neighbours(catalogue.n))
+    return Evidence(Kinds(), catalogue, FollowCounts.fit([]), no_neighbours(catalogue.n))
 
 
 def as_of(
@@ -139,15 +149,20 @@ def as_of(
     found: dict[str, Evidence] = {}
     for name in slices if kinds.any else ():
         before = SLICES[: SLICES.index(name)]
-        follows = count_follows(rows.filter(pl.col("slice").is_in(before))) if kinds.followed else FollowCounts({}, {})
-        found[name] = Evidence(kinds, catalogue, follows, near).unseen()
+        follows = count_follows(rows.filter(pl.col("slice").is_in(before))) if kinds.followed else FollowCounts.fit([])
+        found[name] = Evidence(kinds, catalogue, follows, near)
     return found
 
 
 def count_follows(rows: pl.DataFrame) -> FollowCounts:
     """Count what followed what, once an event, over the rows handed in."""
+    return FollowCounts.fit((history, targets) for _, history, targets in events_of(rows).iter_rows())
+
+
+def events_of(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return the groups of rows, oldest first, with their history and their targets."""
     events = rows.group_by("group", maintain_order=True).agg(pl.col("history").first(), pl.col("target"))
-    return FollowCounts.fit(zip(events["history"].to_list(), events["target"].to_list(), strict=True))
+    return events.sort("group")
 
 
 def nearest_items(vectors: np.ndarray, k: int) -> np.ndarray:

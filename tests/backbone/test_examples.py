@@ -20,17 +20,10 @@ def rows(baskets=BASKETS):
         {
             "row_id": range(len(lines)),
             "group": [10 * group for group, _, _ in lines],
-            "user_id": [f"u{group}" for group, _, _ in lines],
             "history": [history for _, history, _ in lines],
             "target": [target for _, _, target in lines],
         },
-        schema={
-            "row_id": pl.Int64,
-            "group": pl.Int64,
-            "user_id": pl.String,
-            "history": pl.List(pl.Int32),
-            "target": pl.Int32,
-        },
+        schema={"row_id": pl.Int64, "group": pl.Int64, "history": pl.List(pl.Int32), "target": pl.Int32},
     )
 
 

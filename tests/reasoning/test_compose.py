@@ -73,7 +73,7 @@ def test_a_line_of_a_basket_is_no_evidence_for_another():
     basket = [4, 0, 1]
     events = source([([2], basket)])
     for target in basket:
-        thoughts = {compose([2], target, events, seed, [([2], basket)]).thought.lower() for seed in range(40)}
+        thoughts = {compose([2], target, events, seed, basket).thought.lower() for seed in range(40)}
         assert not any("others" in thought or "buy" in thought for thought in thoughts), thoughts
 
 

@@ -18,10 +18,10 @@ def test_without_its_own_event_the_counts_are_those_of_the_other_events():
     for place, (history, targets) in enumerate(EVENTS):
         others = FollowCounts.fit([event for number, event in enumerate(EVENTS) if number != place])
         for item in history:
-            assert counts.after(item, [(history, targets)]) == others.after(item)
+            assert counts.after(item, targets) == others.after(item)
 
 
 def test_nothing_is_taken_out_for_rows_that_were_never_counted():
     counts = FollowCounts.fit(EVENTS)
-    assert counts.for_unseen().after(2, [([2], [3, 4])]) == counts.after(2) == {3: 2, 4: 2}
-    assert counts.after(2, [([2], [3, 4])]) == {3: 1, 4: 1}
+    assert counts.for_unseen().after(2, [3, 4]) == counts.after(2) == {3: 2, 4: 2}
+    assert counts.after(2, [3, 4]) == {3: 1, 4: 1}

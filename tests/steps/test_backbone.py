@@ -219,9 +219,8 @@ def test_held_out_rows_keep_their_evidence(tmp_path, monkeypatch):
     assert unseen == 8
     followers = fitted.after(1)
     assert followers
-    own = [([1], followers)]
-    assert fitted.after(1, own) != followers
-    assert held_out.after(1, own) == followers
+    assert fitted.after(1, followers) != followers
+    assert held_out.after(1, followers) == followers
 
 
 def pretrained(root, writer, **changes):
