@@ -154,7 +154,9 @@ def metrics() -> dict[str, object]:
     return {"rows": 20, "users": 17, "items": N, "rankers": rankers}
 
 
-def write_package(folder: Path, root: Path, *, as_of: str = "2026-01-01", mark: str = "") -> str:
+def write_package(
+    folder: Path, root: Path, *, as_of: str = "2026-01-01", mark: str = "", settings: layout.Settings = SETTINGS
+) -> str:
     """Build a package from `write_outputs(root)` with the library; return its hash. `mark` makes another package."""
     outputs = root / "outputs"
     parts = build.Parts(
@@ -167,7 +169,7 @@ def write_package(folder: Path, root: Path, *, as_of: str = "2026-01-01", mark: 
             "ingest": {"source": "market"}, "package": {"intended_use": f"a test {mark}", "data_terms": "none"},
             "backbone": {"name": None}, "rechead": {"architecture": "hybrid"}, "align": {"steps": 1},
         },
-        settings=SETTINGS,
+        settings=settings,
     )  # fmt: skip
     folder.mkdir(parents=True)
     return build.build(parts, folder).package_hash
