@@ -7,6 +7,7 @@ what a backbone learns from looks like what it will be asked with. Rendering is 
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -64,8 +65,8 @@ class Evidence:
         """Refuse neighbours of another catalogue."""
         if self.kinds.neighbours and (len(self.near) != self.catalogue.n or self.near.shape[1] < self.kinds.neighbours):
             raise InputError(
-                "the neighbours in text do not fit", field="backbone.evidence.neighbours", value=self.near.shape,
-                rule=f"{self.catalogue.n} items with at least {self.kinds.neighbours} neighbours each",
+                "the neighbours in text are of another catalogue, or too few", field="backbone.evidence.neighbours", value=self.near.shape,
+                rule=f"{self.catalogue.n} items, at least {self.kinds.neighbours} neighbours each",
                 cure="run the stage backbone again (make run)",
             )  # fmt: skip
 
@@ -116,13 +117,23 @@ class Evidence:
             )  # fmt: skip
         return Evidence(kinds, catalogue, FollowCounts.from_arrays(arrays), arrays["near"])
 
+    @cached_property
+    def _lines(self) -> dict[int, str]:
+        return {}
+
+    def _line(self, item: int) -> str:
+        """Return an item's line, made once: tens of thousands of prompts show the same ones."""
+        if item not in self._lines:
+            self._lines[item] = item_line(item, self.catalogue)
+        return self._lines[item]
+
     def _followed(self, history: Sequence[int]) -> list[Fact]:
         best = self.follows.often_after(history, self.kinds.followed) if self.kinds.followed else []
-        return [Fact(FOLLOWED, f"{item_line(item, self.catalogue)} ({times})", item, times) for item, times in best]
+        return [Fact(FOLLOWED, f"{self._line(item)} ({times})", item, times) for item, times in best]
 
     def _neighbours(self, item: int) -> list[Fact]:
         near = self.near[item, : self.kinds.neighbours].tolist() if self.kinds.neighbours else []
-        return [Fact(NEIGHBOURS, item_line(other, self.catalogue), other) for other in near if other >= 0]
+        return [Fact(NEIGHBOURS, self._line(other), other) for other in near if other >= 0]
 
     def _described(self, item: int) -> list[Fact]:
         words = telling_words(item, self.catalogue, self.kinds.description_words)
