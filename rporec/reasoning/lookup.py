@@ -65,7 +65,8 @@ class Evidence:
         """Refuse neighbours of another catalogue."""
         if self.kinds.neighbours and (len(self.near) != self.catalogue.n or self.near.shape[1] < self.kinds.neighbours):
             raise InputError(
-                "the neighbours in text are of another catalogue, or too few", field="backbone.evidence.neighbours", value=self.near.shape,
+                "the neighbours in text are of another catalogue, or too few",
+                field="backbone.evidence.neighbours", value=self.near.shape,
                 rule=f"{self.catalogue.n} items, at least {self.kinds.neighbours} neighbours each",
                 cure="run the stage backbone again (make run)",
             )  # fmt: skip
