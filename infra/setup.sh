@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Makes the virtual environment given as $1 from requirements.txt. A stamp in it names the list that it was made from,
-# so that a second call costs nothing. Where packages come from is the business of the installer's own settings
-# (pip config, PIP_*, UV_*): no address stands here.
+# Makes the virtual environment given as $1 from requirements.txt, and from the list of an extra where $2 names one. A
+# stamp in it names the lists that it was made from, so that a second call costs nothing. Where packages come from is
+# the business of the installer's own settings (pip config, PIP_*, UV_*): no address stands here.
 set -euo pipefail
 
-venv=${1:?usage: infra/setup.sh VENV}
-stamp="$venv/.requirements.sha256"
-want=$(sha256sum <requirements.txt | cut -d' ' -f1)
+venv=${1:?usage: infra/setup.sh VENV [LIST]}
+lists=(requirements.txt "${@:2}")
+stamp="$venv/.$(basename "${lists[-1]}" .txt).sha256"
+want=$(cat "${lists[@]}" | sha256sum | cut -d' ' -f1)
 if [ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null || true)" = "$want" ]; then
     exit 0
 fi
@@ -33,7 +34,7 @@ if [ "$(cat "$stamp" 2>/dev/null || true)" = "$want" ]; then
     exit 0
 fi
 
-echo "setup: making $venv from requirements.txt" >&2
+echo "setup: making $venv from ${lists[*]}" >&2
 python=$(python_for_venv)
 uv=$(command -v uv || true)
 if ! [ -x "$venv/bin/python" ]; then
@@ -54,13 +55,13 @@ fi
 # uv does not read pip's settings: hand over the wheels folder, so that torch takes the build that the machine offers.
 links=${PIP_FIND_LINKS:-$("$venv/bin/python" -m pip config get global.find-links 2>/dev/null || true)}
 links=${links//\'/}
-if [ -n "$uv" ] && UV_FIND_LINKS=${UV_FIND_LINKS:-$links} "$uv" pip install --quiet --compile-bytecode --python "$venv/bin/python" -r requirements.txt; then
+if [ -n "$uv" ] && UV_FIND_LINKS=${UV_FIND_LINKS:-$links} "$uv" pip install --quiet --compile-bytecode --python "$venv/bin/python" "${lists[@]/#/--requirement=}"; then
     :
 else
     [ -n "$uv" ] && echo "setup: uv could not install the list; trying pip" >&2
     "$venv/bin/python" -m ensurepip --upgrade >/dev/null 2>&1 || true
-    "$venv/bin/python" -m pip install --quiet -r requirements.txt ||
-        fail "the packages of requirements.txt could not be installed" "read the installer's message above; check the network and pip's settings"
+    "$venv/bin/python" -m pip install --quiet "${lists[@]/#/--requirement=}" ||
+        fail "the packages of ${lists[*]} could not be installed" "read the installer's message above; check the network and pip's settings"
 fi
 printf '%s\n' "$want" >"$stamp"
 echo "setup: done" >&2

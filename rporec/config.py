@@ -60,7 +60,10 @@ class RecheadParams(Section):
     """The recommendation head and its training."""
 
     architecture: Literal["hybrid", "paper"] = Field(description="hybrid (default) or the published three text towers")
-    text_dim: int = Field(ge=4, description="width of the text encoder")
+    encoder: str = Field(
+        min_length=1, description="embedded (fitted here), or name or folder of a sentence-transformers model"
+    )
+    text_dim: int = Field(ge=4, description="width of the vectors of encoder embedded; a pretrained one has its own")
     width: int = Field(ge=8, description="hidden size D of the history tower")
     layers: int = Field(ge=1, description="layers of the history tower")
     heads: int = Field(ge=1, description="attention heads of the history tower")

@@ -11,7 +11,7 @@ from rporec import tables
 from rporec.backbone.learn import Learned, Material, Means, learn_to_write
 from rporec.backbone.taught import KEPT
 from rporec.catalogue import Catalogue
-from rporec.encode import TextEncoder
+from rporec.encode.static import StaticEncoder
 from rporec.files import atomic_file, write_json
 from rporec.reasoning import lookup
 from steps.stage import Outcome, Stage, run_stage
@@ -62,7 +62,7 @@ def neighbours(catalogue: Catalogue, wanted: int, seed: int) -> np.ndarray:
     if not wanted:
         return lookup.no_neighbours(catalogue.n)
     texts = [catalogue.full_text(item) for item in range(catalogue.n)]
-    return lookup.nearest_items(TextEncoder.fit(texts, TEXT_DIM, seed).encode(texts), wanted)
+    return lookup.nearest_items(StaticEncoder.fit(texts, TEXT_DIM, seed).encode(texts), wanted)
 
 
 def _summary(learned: Learned) -> dict[str, float | None]:

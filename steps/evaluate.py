@@ -40,7 +40,7 @@ def evaluate(stage: Stage) -> Outcome:
         "shuffled_reasoning": scoring.shuffle_reasoning(own, test.users, stage.params.run.seed),
     }
     ranks, confidence = scoring.rank_rechead(head, test, variants)
-    for name, ranker in fit_all(train, valid, catalogue, stage.params, stage.work).items():
+    for name, ranker in fit_all(train, valid, head.reader.items, stage.params, stage.work).items():
         ranks[name] = scoring.rank_baseline(ranker, test, name, catalogue.n)
     frame = frames.ranks_frame(label_rows(rows, known), ranks)
     oracle = frames.oracle_rows(rows, catalogue.item_ids, read(stage, "ingest/oracle.parquet", tables.ORACLE))

@@ -10,11 +10,13 @@ import polars as pl
 from rporec import tables
 from rporec.catalogue import Catalogue
 from rporec.config import Params
+from rporec.encode.source import Source
 from rporec.files import write_json
 from rporec.reasoning.parse import parse
 from rporec.rechead import arms
 from rporec.rechead.examples import Examples
 from rporec.rechead.quality import qualities
+from rporec.rechead.reader import Reader
 from rporec.rechead.reasoning import ReasoningFit, Told
 from rporec.rechead.tower import TowerShape
 from rporec.rechead.train import Fit
@@ -27,8 +29,8 @@ def rechead(stage: Stage) -> Outcome:
     catalogue = Catalogue.from_table(tables.read(stage.inputs("ingest/items.parquet"), tables.ITEMS))
     told = tables.read(stage.inputs("cot/completions.parquet"), tables.COMPLETIONS)
     rows = rows_of(train, valid, told)
-    reader = arms.make_reader(catalogue, stage.params.rechead.text_dim, stage.params.run.seed)
-    made = arms.make_arms(rows, reader, recipe(stage.params, catalogue.n, rows.everything.longest), stage.work)
+    reader = arms.make_reader(catalogue, encoder(stage))
+    made = arms.make_arms(rows, reader, recipe(stage.params, reader, rows.everything.longest), stage.work)
     for name, one in (("reward", made.reward), ("chosen", made.chosen), ("final", made.final)):
         one.save(stage.new / name)
     pl.DataFrame([asdict(epoch) for epoch in made.curve]).rename({"ndcg": "valid_ndcg@10"}).write_csv(
@@ -59,12 +61,19 @@ def rows_of(train: pl.DataFrame, valid: pl.DataFrame, completions: pl.DataFrame)
     )
 
 
-def recipe(params: Params, n_items: int, longest: int) -> arms.Recipe:
-    """Return how the Recheads are made, for histories of at most `longest` items."""
+def encoder(stage: Stage) -> Source:
+    """Return which text encoder is wanted."""
+    head = stage.params.rechead
+    return Source(head.encoder, head.text_dim, stage.params.run.seed, stage.home / "vectors")
+
+
+def recipe(params: Params, reader: Reader, longest: int) -> arms.Recipe:
+    """Return how the Recheads are made, for the reader's items and histories of at most `longest` items."""
     head, seed = params.rechead, params.run.seed
+    n_items, text_dim = reader.items.shape
     shape = TowerShape(
         n_items=n_items,
-        text_dim=head.text_dim,
+        text_dim=text_dim,
         width=head.width,
         layers=head.layers,
         heads=head.heads,

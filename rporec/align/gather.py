@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from rporec.align.heldout import HeldOut, sample_groups
@@ -24,8 +23,6 @@ from rporec.evaluation.scoring import TestSet
 from rporec.reasoning.ground import Grounder
 from rporec.reasoning.lookup import Evidence
 from rporec.rechead.model import Rechead
-
-_TOLERANCE = 1e-4  # on entries of unit vectors; another catalogue differs by tenths
 
 
 @dataclass(frozen=True)
@@ -82,9 +79,8 @@ def load_head(folder: Path, catalogue: Catalogue) -> Rechead:
             "the Rechead was trained for another catalogue", file=folder, value=f"{head.n_items} items",
             rule=f"{catalogue.n} items", cure=cure,
         )  # fmt: skip
-    texts = head.encoder.encode([catalogue.full_text(item) for item in range(catalogue.n)])
-    other = np.flatnonzero(np.abs(texts - head.reader.items.numpy()).max(axis=1) > _TOLERANCE)
-    if len(other):
+    other = head.reader.changed([catalogue.full_text(item) for item in range(catalogue.n)])
+    if other:
         raise InputError(
             "the Rechead was trained for another catalogue", file=folder, field="item texts",
             value=f"{len(other)} items differ, the first is {catalogue.item_ids[other[0]]}",

@@ -12,8 +12,8 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from rporec.backbone.reach import UnreachableError, must_use_cache
 from rporec.errors import InputError
+from rporec.reach import UnreachableError, must_use_cache
 
 transformers_logging.disable_progress_bar()  # a bar for one small file says nothing
 

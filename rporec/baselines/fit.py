@@ -11,14 +11,13 @@ import logging
 from pathlib import Path
 
 import polars as pl
+from torch import Tensor
 
 from rporec.baselines.choice import Ranker
 from rporec.baselines.counting import Markov, choose_counting, choose_recency, popular
 from rporec.baselines.itemitem import choose_item_item, fit_item_item
 from rporec.baselines.towers import Choice, LateFusion, Sasrec, choose_gsasrec, choose_sasrec, sasrec_fit
-from rporec.catalogue import Catalogue
 from rporec.config import Params
-from rporec.rechead.arms import make_reader
 from rporec.rechead.examples import Examples
 from rporec.rechead.head import count, fit_head, refit_head
 from rporec.rechead.tower import HistoryTower
@@ -27,15 +26,13 @@ from rporec.rechead.train import refit_tower
 log = logging.getLogger(__name__)
 
 
-def fit_all(
-    train: pl.DataFrame, valid: pl.DataFrame, catalogue: Catalogue, params: Params, folder: Path
-) -> dict[str, Ranker]:
+def fit_all(train: pl.DataFrame, valid: pl.DataFrame, items: Tensor, params: Params, folder: Path) -> dict[str, Ranker]:
     """Fit popularity, markov, ease, sasrec, gsasrec and fusion.
 
     Args:
         train: ROWS.
         valid: ROWS, later than train.
-        catalogue: N items.
+        items: [N, T] vectors of the items' texts, those of the Rechead.
         params: reads rechead (sizes and rates), evaluate (limits of the baselines) and run.seed.
         folder: checkpoints; a killed call goes on from there.
 
@@ -44,19 +41,19 @@ def fit_all(
     """
     fitting, held = Examples.from_rows(train), Examples.from_rows(valid)
     everything = Examples.from_rows(pl.concat([train, valid]))
-    decay, half_life = choose_counting(fitting, held, catalogue.n)
-    reader = make_reader(catalogue, params.rechead.text_dim, params.run.seed)
-    fit = sasrec_fit(params, catalogue.n, everything.longest)
-    sasrec = choose_sasrec(fitting, held, reader.items, fit, folder)
+    n_items = len(items)
+    decay, half_life = choose_counting(fitting, held, n_items)
+    fit = sasrec_fit(params, n_items, everything.longest)
+    sasrec = choose_sasrec(fitting, held, items, fit, folder)
     gsasrec = choose_gsasrec(fitting, held, sasrec, params.evaluate.gsasrec_negatives, folder)
     log.info("on valid: SASRec NDCG@10 %.4f, gSASRec %.4f with %s", sasrec.reached, gsasrec.reached, gsasrec.fit.loss)
     before, weights = fit_head(sasrec.fitted.tower, fitting, held, decay)
     head = refit_head(_refit(everything, sasrec, folder / "sasrec-refit"), everything, before)
     sampled = refit_head(_refit(everything, gsasrec, folder / "gsasrec-refit"), everything, before)
     return {
-        "popularity": popular(everything, catalogue.n, choose_recency(fitting, held, catalogue.n)),
-        "markov": Markov(count(everything, catalogue.n, decay, half_life)),
-        "ease": _item_item(fitting, held, everything, catalogue.n, params),
+        "popularity": popular(everything, n_items, choose_recency(fitting, held, n_items)),
+        "markov": Markov(count(everything, n_items, decay, half_life)),
+        "ease": _item_item(fitting, held, everything, n_items, params),
         "sasrec": Sasrec(head),
         "gsasrec": Sasrec(sampled),
         "fusion": LateFusion(head, weights),

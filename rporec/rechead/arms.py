@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rporec.catalogue import Catalogue
-from rporec.encode import TextEncoder
+from rporec.encode.source import Source, make_encoder
 from rporec.reasoning.prompt import item_line
 from rporec.rechead.calibration import calibrate
 from rporec.rechead.examples import Examples
@@ -89,11 +89,11 @@ class Arms:
     reasoning_losses: list[float]
 
 
-def make_reader(catalogue: Catalogue, text_dim: int, seed: int) -> Reader:
-    """Fit the text encoder on a catalogue and read its items."""
+def make_reader(catalogue: Catalogue, source: Source) -> Reader:
+    """Make the text encoder for a catalogue and read its items."""
     texts = [catalogue.full_text(item) for item in range(catalogue.n)]
     lines = [item_line(item, catalogue) for item in range(catalogue.n)]
-    return Reader.fit(TextEncoder.fit([*texts, *lines], text_dim, seed), texts, lines)
+    return Reader.fit(make_encoder(source, [*texts, *lines]), texts, lines)
 
 
 def make_arms(rows: Rows, reader: Reader, recipe: Recipe, folder: Path) -> Arms:

@@ -18,7 +18,7 @@ import torch
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
-from rporec.encode import unit
+from rporec.encode.vectors import unit
 from rporec.files import atomic_file
 from rporec.rechead.examples import Examples
 from rporec.transitions import Transitions, log_smoothed, recency, weigh
@@ -52,12 +52,12 @@ class Channels:
 
     @staticmethod
     def count(examples: Examples, transitions: Transitions, items: Tensor, kin: sp.csr_matrix) -> Channels:
-        """Count on rows in time order; `transitions` were counted on the same rows."""
+        """Count on rows in time order; `transitions` were counted on the same rows, `items` as the class wants them."""
         n_items, targets = transitions.n_items, examples.targets
         weights = [recency(len(targets), window) for window in WINDOWS]
         recent = [np.bincount(targets, weights=one, minlength=n_items) for one in weights]
         sold = np.bincount(targets, minlength=n_items).astype(np.float32)
-        return Channels(transitions, sold, np.stack(recent).astype(np.float32), unit(items.numpy()), kin)
+        return Channels(transitions, sold, np.stack(recent).astype(np.float32), items.numpy(), kin)
 
     @cached_property
     def _preceding(self) -> sp.csr_matrix:
@@ -119,7 +119,7 @@ class Channels:
         shape = (len(items), len(items))
         kin = sp.csr_matrix((stored["kin_data"], stored["kin_indices"], stored["kin_indptr"]), shape=shape)
         transitions = Transitions.load(folder / "transitions.safetensors")
-        return Channels(transitions, stored["sold"], stored["recent"], unit(items.numpy()), kin)
+        return Channels(transitions, stored["sold"], stored["recent"], items.numpy(), kin)
 
 
 def nearest(items: Tensor) -> sp.csr_matrix:

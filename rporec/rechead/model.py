@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from rporec.encode import TextEncoder
+from rporec.encode.vectors import Encoder
 from rporec.errors import InputError
 from rporec.files import atomic_file, read_json, write_json
 from rporec.rechead.calibration import AS_IT_IS, Calibration
@@ -71,8 +71,8 @@ class Rechead:
         return self.head.n_items
 
     @property
-    def encoder(self) -> TextEncoder:
-        """The text encoder, fitted on the catalogue."""
+    def encoder(self) -> Encoder:
+        """The text encoder."""
         return self.reader.encoder
 
     def history_logits(self, histories: Histories) -> Tensor:
@@ -121,7 +121,7 @@ class Rechead:
         found = {
             "tower": sum(p.numel() for p in self.head.tower.parameters()),
             "reasoning": sum(p.numel() for p in self.reasoning.parameters()),
-            "encoder": int(self.encoder.components.size),
+            "encoder": self.encoder.values,
             "transitions": int(self.head.transitions.counts.nnz),
         }
         if isinstance(self.head, MixedHead):

@@ -6,6 +6,7 @@ learned about it is in `rporec.rechead.residual`.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,10 @@ import torch
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
-from rporec.encode import TextEncoder
+from rporec.encode.first_layout import TfidfEncoder
+from rporec.encode.lexicon import Lexicon
+from rporec.encode.source import load_encoder
+from rporec.encode.vectors import Encoder
 from rporec.files import atomic_file
 from rporec.reasoning.parse import Parsed
 
@@ -57,21 +61,33 @@ class Reader:
     """Turns parsed reasoning into evidence.
 
     Args:
-        encoder: fitted on the catalogue.
+        encoder: of texts.
+        lexicon: fitted on the catalogue.
         items: [N, T] vectors of the items' full texts.
         lines: [N, V] TF-IDF rows of the items' lines, the form in which answers are written.
+        digests: [N, 32] hashes of the items' full texts; none in a Rechead of the first layout.
     """
 
-    def __init__(self, encoder: TextEncoder, items: np.ndarray, lines: sp.csr_matrix) -> None:
-        self.encoder, self.items, self._lines = encoder, torch.from_numpy(items), lines
+    def __init__(
+        self, encoder: Encoder, lexicon: Lexicon, items: np.ndarray, lines: sp.csr_matrix, digests: np.ndarray | None
+    ) -> None:
+        self.encoder, self.lexicon, self.items = encoder, lexicon, torch.from_numpy(items)
+        self._lines, self._digests = lines, digests
         self._by_term = lines.T.tocsr()  # [V, N]
         self._answers: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         self._thoughts: dict[str, np.ndarray] = {}
 
     @staticmethod
-    def fit(encoder: TextEncoder, texts: Sequence[str], lines: Sequence[str]) -> Reader:
+    def fit(encoder: Encoder, texts: Sequence[str], lines: Sequence[str]) -> Reader:
         """Build from the full texts and the lines of N items."""
-        return Reader(encoder, encoder.encode(texts), encoder.lexical(lines))
+        lexicon = Lexicon.fit([*texts, *lines])
+        return Reader(encoder, lexicon, encoder.encode(texts), lexicon.rows(lines), _digests(texts))
+
+    def changed(self, texts: Sequence[str]) -> list[int]:
+        """Return the items whose full text is not the one that was read, N texts; all where that is not known."""
+        if self._digests is None:
+            return list(range(len(texts)))
+        return [int(item) for item in np.flatnonzero((_digests(texts) != self._digests).any(axis=1))]
 
     def read(self, reasoning: Reasoning) -> Evidence:
         """Read the samples of B groups; a sample that is not well formed counts as absent."""
@@ -97,28 +113,37 @@ class Reader:
             self._thoughts.update(zip(new_thoughts, self.encoder.encode(new_thoughts), strict=True))
         new_answers = [text for text in dict.fromkeys(answers) if text not in self._answers]
         if new_answers:
-            match = np.asarray((self.encoder.lexical(new_answers) @ self._by_term).toarray(), dtype=np.float32)
+            match = np.asarray((self.lexicon.rows(new_answers) @ self._by_term).toarray(), dtype=np.float32)
             pairs = zip(self.encoder.encode(new_answers), match, strict=True)
             self._answers.update(zip(new_answers, pairs, strict=True))
 
     def save(self, folder: Path) -> None:
-        """Write text/ (the encoder) and reader.safetensors into `folder`."""
-        (folder / "text").mkdir(parents=True, exist_ok=True)
-        self.encoder.save(folder / "text")
+        """Write text/ (the encoder), words/ (the lexicon) and reader.safetensors into `folder`."""
+        for name, part in (("text", self.encoder), ("words", self.lexicon)):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            part.save(folder / name)
         tensors = {
             "items": self.items.numpy(),
             "lines_data": self._lines.data,
             "lines_indices": self._lines.indices.astype(np.int64),
             "lines_indptr": self._lines.indptr.astype(np.int64),
         }
+        if self._digests is not None:
+            tensors["digests"] = self._digests
         with atomic_file(folder / "reader.safetensors") as temporary:
             save_file(tensors, temporary)
 
     @staticmethod
     def load(folder: Path) -> Reader:
         """Read what `save` wrote."""
-        encoder = TextEncoder.load(folder / "text")
+        encoder = load_encoder(folder / "text")
+        lexicon = encoder.lexicon if isinstance(encoder, TfidfEncoder) else Lexicon.load(folder / "words")
         stored = load_file(folder / "reader.safetensors")
-        shape = (len(stored["items"]), len(encoder.vocabulary))
+        shape = (len(stored["items"]), len(lexicon.vocabulary))
         lines = sp.csr_matrix((stored["lines_data"], stored["lines_indices"], stored["lines_indptr"]), shape=shape)
-        return Reader(encoder, stored["items"], lines)
+        return Reader(encoder, lexicon, stored["items"], lines, stored.get("digests"))
+
+
+def _digests(texts: Sequence[str]) -> np.ndarray:
+    joined = b"".join(hashlib.sha256(text.encode()).digest() for text in texts)
+    return np.frombuffer(joined, np.uint8).reshape(len(texts), -1)

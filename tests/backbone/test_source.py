@@ -9,7 +9,7 @@ import pytest
 import torch
 from huggingface_hub import constants as hub_constants
 
-from rporec.backbone import reach
+from rporec import reach
 from rporec.backbone.source import cast, load_writer
 from rporec.errors import InputError
 from tests.backbone.models import llama, qwen3

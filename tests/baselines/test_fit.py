@@ -35,7 +35,7 @@ def parts() -> tuple[pl.DataFrame, pl.DataFrame]:
 
 @pytest.fixture(scope="module")
 def rankers(params, parts, tmp_path_factory):
-    return fit_all(*parts, world.catalogue(), params, tmp_path_factory.mktemp("baselines"))
+    return fit_all(*parts, world.reader().items, params, tmp_path_factory.mktemp("baselines"))
 
 
 def test_all_beat_popularity_on_unseen_rows(rankers):
@@ -68,7 +68,7 @@ def test_the_refit_has_seen_valid(rankers, parts):
 
 def test_a_killed_call_goes_on_to_the_same_scores(rankers, params, parts, tmp_path):
     with killed(fitting, "refit_tower"):
-        fit_all(*parts, world.catalogue(), params, tmp_path)
-    again = fit_all(*parts, world.catalogue(), params, tmp_path)
+        fit_all(*parts, world.reader().items, params, tmp_path)
+    again = fit_all(*parts, world.reader().items, params, tmp_path)
     for name, ranker in rankers.items():
         assert np.array_equal(again[name].scores(HISTORIES), ranker.scores(HISTORIES)), name

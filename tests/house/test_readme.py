@@ -25,6 +25,7 @@ RUN_BY = {
     "make test": ".ci/run",
     "make check": ".ci/run",
     "make setup": ".ci/run",
+    "make setup-minilm": ".ci/run",
     "make help": "house/test_readme.py",
     "make bench-data": "infra/test_bench_data.py",
     "make bench-generate": "infra/test_bench_generate.py",

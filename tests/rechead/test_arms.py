@@ -1,20 +1,25 @@
 """The whole Rechead on a toy market: planted reasoning helps, shuffled reasoning does not, folders keep the scores."""
 
+import shutil
 from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
+from rporec.encode.first_layout import TfidfEncoder
+from rporec.encode.lexicon import Lexicon
 from rporec.errors import InputError
 from rporec.files import read_json, write_json
 from rporec.reasoning.parse import Parsed
+from rporec.reasoning.prompt import item_line
 from rporec.rechead.arms import Arms, make_arms
 from rporec.rechead.calibration import Calibration
 from rporec.rechead.head import count
 from rporec.rechead.model import Rechead
 from rporec.rechead.quality import qualities
+from rporec.rechead.reader import Reader
 from tests.rechead import world
 
 torch.set_num_threads(1)
@@ -106,6 +111,32 @@ def test_a_folder_of_the_first_layout_is_still_read(made, tmp_path):
     warm = replace(weights, told=Calibration(-np.log(0.8), 0.0, 0.0))
     before = Rechead(made.final.head, made.final.reader, made.final.reasoning, warm)
     assert torch.equal(Rechead.load(tmp_path).score(HISTORIES, SAID), before.score(HISTORIES, SAID))
+
+
+def test_text_parts_of_the_first_layout_are_still_read(made, tmp_path):
+    """Then encoder and lexicon shared vocabulary.json and encoder.safetensors, and no digests were kept."""
+    texts = [world.catalogue().full_text(item) for item in range(world.N)]
+    lines = [item_line(item, world.catalogue()) for item in range(world.N)]
+    lexicon = Lexicon.fit([*texts, *lines])
+    components = np.random.default_rng(1).standard_normal((len(lexicon.vocabulary), 16)).astype(np.float32)
+    reader = Reader.fit(TfidfEncoder(lexicon, components), texts, lines)
+    Rechead(made.final.head, reader, made.final.reasoning, made.final.weights).save(tmp_path)
+    before = Rechead.load(tmp_path)
+    shutil.rmtree(tmp_path / "words")
+    stored = load_file(tmp_path / "reader.safetensors")
+    del stored["digests"]
+    save_file(stored, tmp_path / "reader.safetensors")
+    again = Rechead.load(tmp_path)
+    assert torch.equal(again.score(HISTORIES, SAID), before.score(HISTORIES, SAID))
+    for part in ("thought", "answer", "match"):
+        assert torch.equal(getattr(again.reader.read(SAID), part), getattr(reader.read(SAID), part)), part
+    assert again.reader.changed(texts) == list(range(world.N))  # not known: never taken for the same
+
+
+def test_the_reader_knows_the_texts_that_it_read(made):
+    texts = [world.catalogue().full_text(item) for item in range(world.N)]
+    assert made.final.reader.changed(texts) == []
+    assert made.final.reader.changed([*texts[:3], "other", *texts[4:]]) == [3]
 
 
 def test_arms_share_the_reasoning_module_and_the_frozen_numbers(made):

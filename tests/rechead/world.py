@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import polars as pl
 
 from rporec import tables
 from rporec.catalogue import Catalogue
+from rporec.encode.source import EMBEDDED, Source
 from rporec.reasoning.parse import Parsed
 from rporec.rechead.arms import Recipe, Rows, make_reader
 from rporec.rechead.examples import Examples
@@ -96,7 +99,7 @@ def fit(**changes: object) -> Fit:
 
 
 def reader() -> Reader:
-    return make_reader(catalogue(), 16, SEED)
+    return make_reader(catalogue(), Source(EMBEDDED, 16, SEED, kept=Path("unused")))
 
 
 def recipe(architecture: str = "hybrid", epochs: int = 30) -> Recipe:

@@ -15,8 +15,7 @@ from rporec.backbone.embedded import Shape, build_model, train_tokenizer
 from rporec.backbone.finetune import Example, Tuning, fine_tune
 from rporec.backbone.source import Writer
 from rporec.catalogue import Catalogue
-from rporec.encode import TextEncoder
-from rporec.evaluation import terms
+from rporec.encode.static import StaticEncoder
 from rporec.reasoning import lookup
 from rporec.reasoning.parse import render
 from rporec.reasoning.prompt import build_prompt, item_line
@@ -97,7 +96,7 @@ def write_writer(folder: Path, catalogue: Catalogue, train: pl.DataFrame) -> Non
 def write_rechead(folder: Path, catalogue: Catalogue, train: pl.DataFrame) -> None:
     """Fit a small tower for one epoch; the reasoning module keeps its first weights, its strength is not 0."""
     texts = [catalogue.full_text(item) for item in range(N)]
-    encoder = TextEncoder.fit(texts, 8, 0)
+    encoder = StaticEncoder.fit(texts, 8, 0)
     examples = Examples.from_rows(train)
     shape = TowerShape(n_items=N, text_dim=8, width=16, layers=1, heads=2, history_length=H, dropout=0.1)
     fit = Fit(shape, epochs=2, patience=1, batch_size=32, learning_rate=0.01, weight_decay=0.0, seed=0)
@@ -146,7 +145,7 @@ def write_outputs(root: Path) -> None:
 
 def neighbours(catalogue: Catalogue) -> np.ndarray:
     texts = [catalogue.full_text(item) for item in range(catalogue.n)]
-    return lookup.nearest_items(TextEncoder.fit(texts, 8, 0).encode(texts), 2)
+    return lookup.nearest_items(StaticEncoder.fit(texts, 8, 0).encode(texts), 2)
 
 
 def metrics() -> dict[str, object]:

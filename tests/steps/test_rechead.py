@@ -12,12 +12,13 @@ import yaml
 from rporec import tables
 from rporec.errors import InputError
 from rporec.files import read_json
-from rporec.reasoning.parse import render
+from rporec.reasoning.parse import Parsed, render
 from rporec.rechead import arms
 from rporec.rechead.model import Rechead
 from rporec.rechead.tower import HistoryTower
 from steps import stage
 from steps.rechead import rechead
+from tests.encode.models import DIM, bert
 from tests.kills import killed
 from tests.project import ROOT
 from tests.rechead import world
@@ -30,6 +31,7 @@ SMALL = {
 
 
 def prepare(root: Path, **changes: object) -> Path:
+    root.mkdir(exist_ok=True)
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["rechead"].update(SMALL | changes)
     params["run"]["threads"] = 1
@@ -113,6 +115,35 @@ def test_a_missing_table_is_named(made: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="completions table is missing"):
         stage.execute("rechead", rechead, root)
     assert not (root / "outputs/rechead").exists()
+
+
+def test_a_pretrained_encoder_is_a_param_and_goes_into_the_folder(tmp_path: Path) -> None:
+    model = bert(tmp_path)
+    root = prepare(tmp_path / "root", encoder=str(model), epochs=2)
+
+    def shards() -> dict[Path, int]:
+        found = (stage.home_folder(root) / "vectors").rglob("*.safetensors")
+        return {path: path.stat().st_mtime_ns for path in found}
+
+    with killed(arms, "refit_tower"):
+        stage.execute("rechead", rechead, root)
+    before = shards()
+    stage.execute("rechead", rechead, root)
+    assert before == shards() != {}
+    out = root / "outputs/rechead/final"
+    assert HistoryTower.load(out / "tower.safetensors").shape.text_dim == DIM
+    shutil.rmtree(model)
+    head = Rechead.load(out)
+    thought = Parsed("acme lamp", "acme lamp no 1", True, 0)
+    assert torch.isfinite(head.score([[1, 2]], [[thought]])).all()
+    assert head.encoder.dim == DIM
+    assert not {path.suffix for path in out.rglob("*") if path.is_file()} - {".json", ".safetensors", ".txt"}
+
+
+def test_an_encoder_out_of_reach_is_told(tmp_path: Path) -> None:
+    root = prepare(tmp_path, encoder="no-such-owner/no-such-model")
+    with pytest.raises(InputError, match="the encoder cannot be loaded"):
+        stage.execute("rechead", rechead, root)
 
 
 def test_the_paper_architecture_is_a_param(tmp_path: Path) -> None:

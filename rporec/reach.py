@@ -1,6 +1,6 @@
 """Can the files of a model name be had? One look, so that a missing network is told at once and not after retries.
 
-Downloads nothing; loading is `source`.
+Downloads nothing; loading is `rporec.backbone.source` and `rporec.encode.pretrained`.
 """
 
 import httpx2  # the client of huggingface_hub
@@ -15,18 +15,19 @@ class UnreachableError(Exception):
     """A model name that cannot be loaded here; the message says why and what to set."""
 
 
-def must_use_cache(name: str) -> bool:
+def must_use_cache(name: str, file: str = _CONFIG) -> bool:
     """Return whether only the local cache of the hub can give this model: offline, or the hub is out of reach.
 
     Args:
         name: a model name, `owner/model`.
+        file: one that every such model has.
 
     Raises:
         UnreachableError: it is neither in the cache nor on the hub, or is no name at all.
     """
     try:
-        cached = isinstance(try_to_load_from_cache(name, _CONFIG), str)
-        url = hf_hub_url(name, _CONFIG)
+        cached = isinstance(try_to_load_from_cache(name, file), str)
+        url = hf_hub_url(name, file)
     except HFValidationError as error:
         raise UnreachableError("there is no such folder, and it is no model name (owner/model)") from error
     if is_offline_mode():

@@ -1,0 +1,1 @@
+"""Texts as the recommender reads them: vectors by an encoder, exact words by a lexicon."""

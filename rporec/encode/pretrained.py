@@ -1,0 +1,102 @@
+"""Pretrained encoders: any sentence-transformers model, by folder or by name.
+
+Each text is encoded alone: in a batch the last bits hang on its company, and a cached or resumed run would give other
+bytes. Importing this module takes seconds; only `rporec.encode.source` does, and only where such a model is used.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from sentence_transformers import SentenceTransformer
+from transformers.utils import logging as transformers_logging
+
+from rporec.encode.vectors import Matrix, unit
+from rporec.errors import InputError
+from rporec.files import read_json, sha256_path, write_json
+from rporec.reach import UnreachableError, must_use_cache
+
+transformers_logging.disable_progress_bar()  # a bar for one small file says nothing
+
+_MODULES, _CONFIG = "modules.json", "config_sentence_transformers.json"
+_NAMESPACE = "sentence-transformers"  # of names without an owner
+
+
+class PretrainedEncoder:
+    """A sentence-transformers model on CPU, its vectors scaled to length 1.
+
+    Args:
+        model: loaded.
+    """
+
+    def __init__(self, model: SentenceTransformer) -> None:
+        self._model = model.eval()
+
+    @property
+    def dim(self) -> int:
+        """Width D of the vectors."""
+        return int(self._model.get_embedding_dimension() or 0)
+
+    @property
+    def values(self) -> int:
+        """Number of weights."""
+        return sum(weight.numel() for weight in self._model.parameters())
+
+    def encode(self, texts: Sequence[str]) -> Matrix:
+        """Return vectors [n, D] float32, rows of length 1; zero for a text without a visible character."""
+        rows = np.zeros((len(texts), self.dim), np.float32)
+        for row, text in enumerate(texts):
+            if text.strip():
+                rows[row] = self._model.encode(text, show_progress_bar=False)
+        return unit(rows)
+
+    def save(self, folder: Path) -> None:
+        """Write a sentence-transformers folder, weights as safetensors."""
+        self._model.save(str(folder), create_model_card=False)
+        config = read_json(folder / _CONFIG)
+        config.pop("__version__", None)  # names the build of torch: the same model would have other bytes elsewhere
+        write_json(folder / _CONFIG, config)
+
+    def identity(self) -> str:
+        """Return a hash of weights, tokenizer and settings, hexadecimal."""
+        with tempfile.TemporaryDirectory() as name:
+            self.save(Path(name))
+            return sha256_path(Path(name))
+
+
+def load_pretrained(source: str | Path) -> PretrainedEncoder:
+    """Load a model.
+
+    Args:
+        source: a sentence-transformers folder, or a model name on the hub or in its local cache.
+
+    Raises:
+        InputError: the folder or name cannot be loaded, or its weights are not safetensors.
+    """
+    folder = Path(source)
+    if folder.exists() and not (folder / _MODULES).is_file():
+        raise _unusable(source, f"the folder holds no {_MODULES}")
+    name = str(source) if folder.exists() or "/" in str(source) else f"{_NAMESPACE}/{source}"
+    try:
+        local = folder.exists() or must_use_cache(name, _MODULES)
+        # use_safetensors: weights in pickle files would run code when loaded, so they are refused.
+        kinds = {"use_safetensors": True, "dtype": "float32"}
+        model = SentenceTransformer(name, device="cpu", local_files_only=local, model_kwargs=kinds)
+    except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError, UnreachableError) as error:
+        raise _unusable(source, (str(error).strip() or type(error).__name__).splitlines()[0]) from error
+    return PretrainedEncoder(model)
+
+
+def _unusable(source: str | Path, why: str) -> InputError:
+    return InputError(
+        f"the encoder cannot be loaded: {why}",
+        field="rechead.encoder",
+        value=str(source),
+        rule="embedded, a sentence-transformers folder with safetensors weights, or a model name that can be reached",
+        cure="set rechead.encoder to a folder on this machine (a name needs the network or the model in HF_HOME; "
+        "HF_ENDPOINT names a mirror), or to embedded",
+    )
