@@ -64,6 +64,8 @@ COMPLETIONS = Table(
 )  # fmt: skip
 # What the backbone was taught to write: composed with the target in view, so never an input of the Rechead.
 COMPOSED = Table("composed", {"row_id": _I64, "thought": _STR, "answer": _STR})
+# Every row that the backbone learned from, in a text or in a count: nothing that is written for it may be read.
+LEARNED = Table("learned", {"row_id": _I64})
 ROLLOUTS = Table(
     "rollouts",
     {
