@@ -79,6 +79,9 @@ RANKS_FIXED: dict[str, pl.DataType] = {
     "target_train_count": _I32, "user_new": _BOOL, "item_new": _BOOL,
 }  # fmt: skip
 
+# Of one arm of the ablations and one seed: where the targets of the rows of valid and test stand.
+ABLATED = Table("ablated", {"slice": _STR, "row_id": _I64, "user_id": _STR, "above": _I32, "ties": _I32})
+
 
 def ranks_table(rankers: list[str]) -> Table:
     """Return the contract of `ranks.parquet`: the fixed columns and two counts a ranker (`_above`, `_ties`)."""

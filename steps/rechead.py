@@ -53,12 +53,12 @@ def audit(
     reason = train.filter(pl.col("slice") == "reason")
     learned = tables.read(stage.inputs("backbone/learned.parquet"), tables.LEARNED)["row_id"].to_list()
     crossfit.refuse_learned(learned, {"reason": reason["row_id"].to_list(), "valid": valid["row_id"].to_list()})
-    asked = [
-        crossfit.Asked(told, part.unique("group", keep="first").sort("group")["user_id"].to_numpy())
-        for told, part in ((rows.reason, reason), (rows.valid, valid))
-    ]
+    asked = {
+        name: crossfit.Asked(told, part.unique("group", keep="first").sort("group")["user_id"].to_numpy())
+        for name, told, part in (("reason", rows.reason, reason), ("valid", rows.valid, valid))
+    }
     margin = stage.params.rechead.memory_margin
-    memory = crossfit.look(rows.fit, *asked, catalogue, margin)
+    memory = crossfit.look(rows.fit, asked["reason"], asked["valid"], catalogue, margin)
     crossfit.refuse(memory, margin)
     return crossfit.as_json(memory, margin)
 
