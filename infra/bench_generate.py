@@ -1,10 +1,10 @@
 """How fast completions are written: `make bench-generate`. Prints a JSON line a writer, then the ratio.
 
-`rporec.backbone.generate` against `generate` of transformers: the same float32 model, prompts, batch size and
-sampling distribution, in turns in one process. The model is the embedded backbone of the profile industrial, tuned for
-a minute on a simulated market, so that its completions end by the end token after about as many tokens as real ones.
-Tokens are those of completions, the end token included, what is padded behind it not; encoding and decoding of the
-texts count on both sides.
+`rporec.backbone.generate` against `generate` of transformers: the same float32 model, prompts and sampling
+distribution, in turns in one process, each at the batch size that suits it best. The model is the embedded backbone of
+the profile industrial, tuned for a minute on a simulated market, so that its completions end by the end token after
+about as many tokens as real ones. Tokens are those of completions, the end token included, what is padded behind it
+not; encoding and decoding of the texts count on both sides.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -34,8 +35,8 @@ def main() -> None:
     """Make the writer, measure both in turns, print what was found."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--prompts", type=int, default=128, help="prompts a round")
-    parser.add_argument("--batch", type=int, default=256, help="sequences computed at once, by both")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds; the medians are told")
+    parser.add_argument("--batches", type=int, nargs="+", default=[256, 512, 1024], help="sequences at once, to try")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds a batch size; the medians are told")
     parser.add_argument("--examples", type=int, default=3000, help="texts that the model is tuned on")
     parser.add_argument("--threads", type=int, default=THREADS, help="threads of torch")
     parser.add_argument("--set", default="", help="other values, as SET of make run")
@@ -45,14 +46,22 @@ def main() -> None:
     writer = make_writer(world)
     prompts = make_prompts(world, writer, asked.prompts)
     backbone = world.params.backbone
-    sampling = Sampling(SAMPLES, 1.0, backbone.max_completion_tokens, asked.batch, world.params.run.seed)
+    sampling = Sampling(SAMPLES, 1.0, backbone.max_completion_tokens, 0, world.params.run.seed)
     both: dict[str, Write] = {"rporec": write_here, "transformers": write_plainly}
-    found = measure(both, writer, prompts, sampling, asked.rounds)
+    tried = {
+        batch: measure(both, writer, prompts, replace(sampling, batch_size=batch), asked.rounds)
+        for batch in asked.batches
+    }
     size = sum(weight.numel() for weight in writer.model.parameters())
-    about = {"prompts": len(prompts), "samples": SAMPLES, "batch": asked.batch, "parameters": size}
-    for name, (speed, length) in found.items():
-        tell(f"generate, {name}", {"tokens_per_s": round(speed), "mean_tokens": round(length, 1), **about})
-    tell("generate, ratio", {"ratio": round(found["rporec"][0] / found["transformers"][0], 2)})
+    about = {"prompts": len(prompts), "samples": SAMPLES, "parameters": size}
+    best = {name: max((tried[batch][name][0], batch) for batch in tried)[1] for name in both}
+    for name, batch in best.items():
+        speeds = {f"at_{size}": round(found[name][0]) for size, found in tried.items()}
+        speed, length = tried[batch][name]
+        told = {"tokens_per_s": round(speed), "mean_tokens": round(length, 1), "batch": batch, **speeds, **about}
+        tell(f"generate, {name}", told)
+    ours, plain = (tried[best[name]][name][0] for name in ("rporec", "transformers"))
+    tell("generate, ratio", {"ratio": round(ours / plain, 2)})
 
 
 def make_writer(world: World) -> Writer:

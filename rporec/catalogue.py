@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,6 +12,7 @@ import numpy as np
 import polars as pl
 
 SHORT_TERMS = 6
+_APART = 3  # of these, at most, are given to words that tell items of one name apart
 _TERM = re.compile(r"[^\s,;:()|]+")
 _MARKUP = re.compile(r"[<>]")
 _STOP = frozenset(
@@ -86,14 +89,26 @@ class Catalogue:
         return {item_id: i for i, item_id in enumerate(self.item_ids)}
 
     def title_terms(self, item: int) -> list[str]:
-        """Return up to SHORT_TERMS telling words of a title: no stop word, repeat, brand word, < or >."""
-        seen = {word.lower() for word in _TERM.findall(self.brands[item])} | _STOP
-        terms: list[str] = []
-        for word in _TERM.findall(_MARKUP.sub(" ", self.titles[item])):
-            if word.lower() not in seen and len(terms) < SHORT_TERMS:
-                seen.add(word.lower())
-                terms.append(word)
-        return terms
+        """Return up to SHORT_TERMS telling words of a title, in its order: no stop word, repeat, brand word, < or >.
+
+        The first ones; where items of one brand and category share those, the last of them give way to later words
+        that only some of these items have (a size, a colour).
+        """
+        return self._terms[item]
+
+    @cached_property
+    def _terms(self) -> list[list[str]]:
+        words = [_telling(title, brand) for title, brand in zip(self.titles, self.brands, strict=True)]
+        namesakes: dict[tuple[str, ...], list[int]] = {}
+        for item, terms in enumerate(words):
+            head = (self.brands[item], self.categories[item], *terms[:SHORT_TERMS])
+            namesakes.setdefault(head, []).append(item)
+        chosen = [terms[:SHORT_TERMS] for terms in words]
+        for alike in namesakes.values():
+            if len(alike) > 1:
+                for item, terms in zip(alike, _apart([words[item] for item in alike]), strict=True):
+                    chosen[item] = terms
+        return chosen
 
     def brand(self, item: int) -> str:
         """Return the brand as one line without < or > (a title or brand is data, never markup)."""
@@ -117,3 +132,29 @@ class Catalogue:
         if np.isnan(self.prices[item]) or not self.band_edges:
             return ""
         return ("lowest", "low", "middle", "high", "highest")[int(np.searchsorted(self.band_edges, self.prices[item]))]
+
+
+def _telling(title: str, brand: str) -> list[str]:
+    seen = {word.lower() for word in _TERM.findall(brand)} | _STOP
+    terms: list[str] = []
+    for word in _TERM.findall(_MARKUP.sub(" ", title)):
+        if word.lower() not in seen:
+            seen.add(word.lower())
+            terms.append(word)
+    return terms
+
+
+def _apart(titles: Sequence[list[str]]) -> list[list[str]]:
+    """Return SHORT_TERMS words a title: up to _APART that the fewest of these titles have, then the first ones."""
+    holders = Counter(word.lower() for terms in titles for word in terms)
+    chosen = []
+    for terms in titles:
+        later = [
+            (holders[word.lower()], at)
+            for at, word in enumerate(terms)
+            if at >= SHORT_TERMS and holders[word.lower()] < len(titles)
+        ]
+        rare = [at for _, at in sorted(later)[:_APART]]
+        places = sorted([*range(min(len(terms), SHORT_TERMS) - len(rare)), *rare])
+        chosen.append([terms[at] for at in places])
+    return chosen

@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from rporec.config_backbone import BackboneParams, TeacherParams
+from rporec.config_backbone import BackboneParams, EvidenceParams, TeacherParams
 from rporec.config_data import (
     ColumnNames,
     IngestParams,
@@ -30,8 +30,8 @@ from rporec.errors import InputError
 
 # What others import from here of the sections in files of their own.
 __all__ = [
-    "BackboneParams", "ColumnNames", "IngestParams", "MarketParams", "Section", "SequenceParams", "SqlParams",
-    "TeacherParams", "ValidateParams",
+    "BackboneParams", "ColumnNames", "EvidenceParams", "IngestParams", "MarketParams", "Section", "SequenceParams",
+    "SqlParams", "TeacherParams", "ValidateParams",
 ]  # fmt: skip
 
 

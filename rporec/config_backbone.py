@@ -51,6 +51,16 @@ class TeacherParams(Section):
         return self
 
 
+class EvidenceParams(Section):
+    """What a prompt may carry beside the history, looked up as of the split; 0 = none of that kind."""
+
+    followed: int = Field(
+        ge=0, le=50, description="items that most often followed the newest ones, with how many times"
+    )
+    neighbours: int = Field(ge=0, le=50, description="items nearest in text to the newest one")
+    description_words: int = Field(ge=0, le=200, description="words of the newest item's description")
+
+
 class BackboneParams(Section):
     """The language model before reinforcement learning."""
 
@@ -71,8 +81,9 @@ class BackboneParams(Section):
     batch_tokens: int = Field(ge=64, description="tokens a fine-tuning batch")
     learning_rate: float = Field(gt=0, lt=1, description="peak of AdamW")
     prompt_items: int = Field(ge=1, description="newest history items shown in the prompt")
-    max_prompt_tokens: int = Field(ge=16, description="P: longer prompts lose their oldest items")
+    max_prompt_tokens: int = Field(ge=16, description="P: longer prompts lose evidence, then their oldest items")
     max_completion_tokens: int = Field(ge=8, description="L: tokens a completion may take")
+    evidence: EvidenceParams
     targets_per_group: int = Field(ge=1, description="fine-tuning texts a basket at most")
     max_examples: int = Field(ge=1, description="fine-tuning texts in all, at most, chosen by seed")
     teacher: TeacherParams

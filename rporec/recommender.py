@@ -20,6 +20,7 @@ from rporec.backbone.generate import Sampling, generate
 from rporec.backbone.source import Writer, load_writer
 from rporec.catalogue import Catalogue
 from rporec.errors import InputError
+from rporec.reasoning.lookup import Evidence, Kinds, nothing
 from rporec.reasoning.parse import Parsed, parse
 from rporec.reasoning.prompt import fit_prompts
 from rporec.rechead.model import Rechead
@@ -67,7 +68,7 @@ class Recommender:
     Args:
         package_hash: its name.
         settings: see `Settings`.
-        catalogue: the items.
+        evidence: what prompts may show beside the history, with the catalogue.
         rechead: the scoring model.
         writer: the language model that writes reasoning.
         popularity: [N] purchases of each item in the training data, the fallback's scores.
@@ -77,12 +78,13 @@ class Recommender:
         self,
         package_hash: str,
         settings: Settings,
-        catalogue: Catalogue,
+        evidence: Evidence,
         rechead: Rechead,
         writer: Writer,
         popularity: npt.NDArray[np.float64],
     ) -> None:
-        self.package_hash, self.settings, self.catalogue = package_hash, settings, catalogue
+        self.package_hash, self.settings = package_hash, settings
+        self.evidence, self.catalogue = evidence, evidence.catalogue
         self.rechead, self.writer, self.popularity = rechead, writer, popularity
 
     @staticmethod
@@ -111,7 +113,7 @@ class Recommender:
             )  # fmt: skip
         writer = load_writer(package / layout.WRITER, dtype=settings.writer_dtype)
         popularity = counted["count"].to_numpy().astype(np.float64)
-        return Recommender(package_hash, settings, catalogue, rechead, writer, popularity)
+        return Recommender(package_hash, settings, load_evidence(package, catalogue), rechead, writer, popularity)
 
     def recommend(
         self, history: Sequence[str], k: int, *, explain: bool = True, exclude_seen: bool = False
@@ -150,19 +152,22 @@ class Recommender:
         Returns:
             B parsed completions; one that broke the format, or the budget, is not well formed.
         """
-        settings = self.settings
-        budget = self.writer.prompt_budget(settings.max_prompt_tokens, settings.max_reasoning_tokens)
-        fitted = fit_prompts(
-            [list(history)[-settings.history_length :] for history in histories],
-            self.catalogue, settings.prompt_items, budget, self.writer.count,
-        )  # fmt: skip
+        settings, prompts = self.settings, self.prompts(histories)
         greedy = Sampling(
             num_samples=1, temperature=0.0, max_new_tokens=settings.max_reasoning_tokens,
             batch_size=max(1, len(histories)), seed=0,
         )  # fmt: skip
         # Row keys feed randomness alone, of which a greedy choice has none.
-        written = generate(self.writer, fitted.prompts, range(len(histories)), greedy)
+        written = generate(self.writer, prompts, range(len(histories)), greedy)
         return [parse(samples[0].text) for samples in written]
+
+    def prompts(self, histories: Sequence[Sequence[int]]) -> list[str]:
+        """Return the B prompts for histories of item indices: those of the evaluation, for the same history."""
+        settings = self.settings
+        budget = self.writer.prompt_budget(settings.max_prompt_tokens, settings.max_reasoning_tokens)
+        newest = [list(history)[-settings.history_length :][-settings.prompt_items :] for history in histories]
+        facts = [self.evidence.look_up(history) for history in newest]
+        return fit_prompts(newest, self.catalogue, settings.prompt_items, budget, self.writer.count, facts).prompts
 
     def probabilities(self, history: Sequence[int], reasoning: Parsed | None) -> npt.NDArray[np.float64]:
         """Return [N] the probability of each item to come next, from a history of item indices and its reasoning."""
@@ -196,3 +201,13 @@ class Recommender:
                     rule=f"{least} to {most}",
                     cure="ask within the range",
                 )
+
+
+def load_evidence(package: Path, catalogue: Catalogue) -> Evidence:
+    """Return what the prompts of a package may show beside the history.
+
+    Raises:
+        InputError: its file is missing, unreadable or of another catalogue.
+    """
+    kinds = Kinds(**Settings.load(package).evidence)
+    return Evidence.load(package / layout.EVIDENCE, kinds, catalogue) if kinds.any else nothing(catalogue)

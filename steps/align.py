@@ -19,16 +19,22 @@ from rporec.backbone.source import load_writer
 from rporec.backbone.write import groups_of, write_completions
 from rporec.catalogue import Catalogue
 from rporec.files import atomic_file, write_json
+from rporec.reasoning import lookup
 from steps.stage import Outcome, Stage, run_stage
 
 log = logging.getLogger("rporec")
+
+SLICES = ("align", "valid", "test")
 
 
 def align(stage: Stage) -> Outcome:
     """Train the policy, let it write for valid and test, and decide whether it ships."""
     train, valid, test = (read(stage, f"sequence/{part}.parquet", tables.ROWS) for part in ("train", "valid", "test"))
     before = read(stage, "cot/completions.parquet", tables.COMPLETIONS).filter(pl.col("slice").is_in(["valid", "test"]))
-    texts = Texts.of(Catalogue.from_table(read(stage, "ingest/items.parquet", tables.ITEMS)), stage.params)
+    catalogue = Catalogue.from_table(read(stage, "ingest/items.parquet", tables.ITEMS))
+    near = lookup.load_neighbours(stage.inputs("backbone/neighbours.safetensors"))
+    kinds = lookup.Kinds(**stage.params.backbone.evidence.model_dump())
+    texts = Texts.of(catalogue, stage.params, lookup.as_of(SLICES, pl.concat([train, valid]), kinds, catalogue, near))
     chosen = load_head(stage.inputs("rechead/chosen"), texts.catalogue)
     prompts = train.filter(pl.col("slice") == "align")
     trained: Trained | None = None
@@ -38,7 +44,8 @@ def align(stage: Stage) -> Outcome:
         trained = learn(stage, prompts, gather_heldout(chosen, valid, before, texts, stage.params.align), texts)
         policy, groups = trained.folder, groups_of(pl.concat([valid, test]))
         served = load_writer(policy, stage.params.backbone.dtype)  # judged in the number format that is served
-        written = write_completions(served, groups, texts.catalogue, texts.writing, stage.work / "policy")
+        folder = stage.work / "policy"
+        written = write_completions(served, groups, texts.catalogue, texts.writing, folder, texts.evidence)
         after = written.completions
     decision = decide(chosen, valid, after, before, stage.params.align.ship_margin, untrained)
     summary = summarise(decision, after, trained)

@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import os
 
+import numpy as np
 import polars as pl
 
 from rporec import tables
 from rporec.backbone.learn import Learned, Material, Means, learn_to_write
 from rporec.backbone.taught import KEPT
 from rporec.catalogue import Catalogue
+from rporec.encode import TextEncoder
 from rporec.files import atomic_file, write_json
+from rporec.reasoning import lookup
 from steps.stage import Outcome, Stage, run_stage
+
+TEXT_DIM = 128  # entries of the vectors by which items are near in text
 
 
 def backbone(stage: Stage) -> Outcome:
     """Make the backbone and write its folder, the texts it was taught, its training curve and a summary."""
     params = stage.params.backbone
     rows = tables.read(stage.inputs("sequence/train.parquet"), tables.ROWS)
+    catalogue = Catalogue.from_table(tables.read(stage.inputs("ingest/items.parquet"), tables.ITEMS))
+    near = neighbours(catalogue, params.evidence.neighbours, stage.params.run.seed)
+    lookup.save_neighbours(near, stage.new / "neighbours.safetensors")
     material = Material(
         fit=rows.filter(pl.col("slice") == "fit"),
         held_out=rows.filter(pl.col("slice") == "reason"),
-        catalogue=Catalogue.from_table(tables.read(stage.inputs("ingest/items.parquet"), tables.ITEMS)),
+        catalogue=catalogue,
+        near=near,
     )
     means = Means(stage.work, stage.home / "teacher", os.environ.get("RPOREC_TEACHER_KEY"))
     learned = learn_to_write(material, params, stage.params.run.seed, means)
@@ -49,6 +58,14 @@ def backbone(stage: Stage) -> Outcome:
     )
 
 
+def neighbours(catalogue: Catalogue, wanted: int, seed: int) -> np.ndarray:
+    """Return the items nearest in text to each, [N, wanted] int32."""
+    if not wanted:
+        return lookup.no_neighbours(catalogue.n)
+    texts = [catalogue.full_text(item) for item in range(catalogue.n)]
+    return lookup.nearest_items(TextEncoder.fit(texts, TEXT_DIM, seed).encode(texts), wanted)
+
+
 def _summary(learned: Learned) -> dict[str, float | None]:
     """Return what is the same in every run of the same work."""
     cost = learned.lessons.asked.whole if learned.lessons else None
@@ -61,6 +78,7 @@ def _summary(learned: Learned) -> dict[str, float | None]:
         "held_out_loss": learned.held_out_loss,
         "prompts_shortened": learned.shortened,
         "items_dropped": learned.dropped,
+        "evidence_dropped": learned.withheld,
         **{f"teacher_{name}": count for name, count in learned.taught.items()},
         "teacher_prompt_tokens": cost.prompt_tokens if cost else None,
         "teacher_completion_tokens": cost.completion_tokens if cost else None,

@@ -15,6 +15,7 @@ from rporec.backbone.source import load_writer
 from rporec.backbone.write import Writing, Written, groups_of, write_completions
 from rporec.catalogue import Catalogue
 from rporec.files import write_json
+from rporec.reasoning import lookup
 from steps.stage import Outcome, Stage, run_stage
 
 SLICES = ("reason", "valid", "test")
@@ -25,8 +26,11 @@ def cot(stage: Stage) -> Outcome:
     params, backbone, run = stage.params.cot, stage.params.backbone, stage.params.run
     catalogue = Catalogue.from_table(tables.read(stage.inputs("ingest/items.parquet"), tables.ITEMS))
     files = [stage.inputs(f"sequence/{name}.parquet") for name in ("train", "valid", "test")]
-    # `groups_of` leaves the targets behind: a completion must come from the history alone.
-    groups = pl.concat([groups_of(tables.read(file, tables.ROWS)) for file in files]).sort("group")
+    rows = pl.concat([tables.read(file, tables.ROWS) for file in files])
+    # `groups_of` leaves the targets behind: a completion must come from its history, and from older rows, alone.
+    groups = groups_of(rows)
+    near = lookup.load_neighbours(stage.inputs("backbone/neighbours.safetensors"))
+    evidence = lookup.as_of(SLICES, rows, lookup.Kinds(**backbone.evidence.model_dump()), catalogue, near)
     writing = Writing(
         sampling=Sampling(
             num_samples=params.samples,
@@ -41,7 +45,8 @@ def cot(stage: Stage) -> Outcome:
     )
     # In the number format that is served: what is judged must be what users get.
     writer = load_writer(stage.inputs("backbone/model"), backbone.dtype)
-    written = write_completions(writer, groups.filter(pl.col("slice").is_in(SLICES)), catalogue, writing, stage.work)
+    asked = groups.filter(pl.col("slice").is_in(SLICES))
+    written = write_completions(writer, asked, catalogue, writing, stage.work, evidence)
     tables.write(written.completions, stage.new / "completions.parquet", tables.COMPLETIONS)
     summary = _summary(written)
     write_json(stage.new / "cot.json", summary)
@@ -49,9 +54,11 @@ def cot(stage: Stage) -> Outcome:
 
 
 def _closing(summary: Mapping[str, float]) -> str:
+    withheld = summary["evidence_dropped"]
     told_what = (
         f"{summary['completions']:.0f} completions for {summary['groups']:.0f} groups, "
         f"{summary['well_formed']:.1%} well formed, {summary['grounded']:.1%} grounded"
+        + (f"; {withheld:.0f} lines of evidence lost to the token budget" if withheld else "")
     )
     if not summary["prompts_shortened"]:
         return told_what
@@ -74,6 +81,7 @@ def _summary(written: Written) -> dict[str, float]:
         "distinct_answers": well_formed["answer"].n_unique(),
         "prompts_shortened": written.shortened,
         "items_dropped": written.dropped,
+        "evidence_dropped": written.withheld,
     }
 
 

@@ -33,6 +33,7 @@ def package(stage: Stage) -> Outcome:
         writer=stage.inputs(SHIPPED[ships]),
         items=items,
         rows=(stage.inputs("sequence/train.parquet"), stage.inputs("sequence/valid.parquet")),
+        neighbours=stage.inputs("backbone/neighbours.safetensors"),
         metrics=stage.inputs("evaluate/metrics.json"),
         samples=stage.inputs("evaluate/samples.json"),
         lineage={
@@ -74,6 +75,7 @@ def settings(params: Params) -> Settings:
         default_k=serve.default_k,
         max_k=serve.max_k,
         max_history=serve.max_history,
+        evidence=params.backbone.evidence.model_dump(),
     )
 
 

@@ -28,3 +28,19 @@ def test_price_bands_come_from_known_prices_only():
 
 def test_index_is_the_row_number():
     assert [catalogue().index[item] for item in ("a", "b", "c")] == [0, 1, 2]
+
+
+def test_items_of_one_name_are_told_apart_by_later_words_in_their_order():
+    titles = [
+        "Acme PLA 3D Printer Filament True Round 1 kg Red",
+        "Acme PLA 3D Printer Filament True Round 1 kg Neon Red",
+    ]
+    titles += ["Acme PLA 3D Printer Filament True Round 2 kg", "Acme PLA 3D Printer Filament True Square 9 kg"]
+    rows = [(str(number), title, "", "Acme", "", None, None) for number, title in enumerate(titles)]
+    found = Catalogue.from_table(pl.DataFrame(rows, schema=tables.ITEMS.columns, orient="row"))
+    assert [" ".join(found.title_terms(item)) for item in range(4)] == [
+        "PLA 3D Printer Filament 1 Red",
+        "PLA 3D Printer 1 Neon Red",
+        "PLA 3D Printer Filament True 2",
+        "PLA 3D Printer Filament True Square",
+    ]

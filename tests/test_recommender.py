@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -9,8 +10,13 @@ import pytest
 import torch
 
 from rporec import tables
+from rporec.backbone.generate import Sampling
+from rporec.backbone.write import Writing, groups_of, write_completions
 from rporec.errors import InputError
+from rporec.files import read_json, write_json
+from rporec.reasoning import lookup
 from rporec.reasoning.parse import parse
+from rporec.reasoning.prompt import FOLLOWED, NEIGHBOURS, build_prompt
 from rporec.rechead.model import Rechead
 from rporec.recommender import Recommender
 from rporec.release import layout, manifest
@@ -38,6 +44,51 @@ def test_scores_online_are_those_offline(recommender: Recommender, workspace: Pa
         for item in answer.items:
             assert abs(item.score - offline[place][int(item.item_id[1:])]) <= 1e-5
         assert (answer.thought, answer.answer) == (reasoning[place].thought, reasoning[place].answer)
+
+
+EVIDENCE = {"followed": 2, "neighbours": 1, "description_words": 3}
+
+
+@pytest.fixture(scope="module")
+def informed(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
+    folder = tmp_path_factory.mktemp("informed") / "package"
+    settings = dataclasses.replace(world.SETTINGS, max_prompt_tokens=160, evidence=EVIDENCE)
+    world.write_package(folder, workspace, settings=settings)
+    return folder
+
+
+def test_prompts_served_are_those_evaluated(informed: Path, workspace: Path, tmp_path: Path) -> None:  # noqa: F811
+    served = Recommender.load(informed)
+    rows = pl.concat(
+        tables.read(workspace / f"outputs/sequence/{part}.parquet", tables.ROWS) for part in ("train", "valid", "test")
+    )
+    near = lookup.load_neighbours(workspace / "outputs/backbone/neighbours.safetensors")
+    evidence = lookup.as_of(["test"], rows, lookup.Kinds(**EVIDENCE), served.catalogue, near)
+    greedy = Sampling(num_samples=1, temperature=0.0, max_new_tokens=40, batch_size=8, seed=0)
+    groups = groups_of(rows.filter(pl.col("slice") == "test"))
+    writing = Writing(greedy, prompt_items=3, max_prompt_tokens=160, shard_groups=50)
+    evaluated = write_completions(served.writer, groups, served.catalogue, writing, tmp_path, evidence).completions
+    assert evaluated["prompt"].str.contains(FOLLOWED, literal=True).all()
+    assert evaluated["prompt"].str.contains(NEIGHBOURS, literal=True).any()
+    assert served.prompts(groups["history"].to_list()) == evaluated["prompt"].to_list()
+
+
+def test_a_package_without_its_evidence_is_refused(informed: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(informed, tmp_path / "package")
+    (copied / layout.EVIDENCE).unlink()
+    manifest.write(copied)
+    with pytest.raises(InputError, match="evidence cannot be read"):
+        Recommender.load(copied)
+
+
+def test_a_package_older_than_evidence_shows_none(package: Path, recommender: Recommender) -> None:  # noqa: F811
+    settings = read_json(package / layout.SERVING)
+    assert not (package / layout.EVIDENCE).exists()
+    write_json(package / layout.SERVING, {key: value for key, value in settings.items() if key != "evidence"})
+    manifest.write(package)
+    histories = [[1], [3, 4, 5, 6]]
+    assert Recommender.load(package).prompts(histories) == recommender.prompts(histories)
+    assert recommender.prompts(histories) == [build_prompt(h, recommender.catalogue, 3) for h in histories]
 
 
 def test_reasoning_moves_the_ranking_and_none_is_the_head_alone(recommender: Recommender) -> None:

@@ -5,6 +5,7 @@ Reads what earlier stages left; trains nothing.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from rporec.config import AlignParams, Params
 from rporec.errors import InputError
 from rporec.evaluation.scoring import TestSet
 from rporec.reasoning.ground import Grounder
+from rporec.reasoning.lookup import Evidence
 from rporec.rechead.model import Rechead
 
 _TOLERANCE = 1e-4  # on entries of unit vectors; another catalogue differs by tenths
@@ -33,13 +35,15 @@ class Texts:
     Args:
         catalogue: the items.
         writing: the settings of stage cot.
+        evidence: what prompts may show of each slice, as in stage cot; {} = nothing.
     """
 
     catalogue: Catalogue
     writing: Writing
+    evidence: Mapping[str, Evidence]
 
     @staticmethod
-    def of(catalogue: Catalogue, params: Params) -> Texts:
+    def of(catalogue: Catalogue, params: Params, evidence: Mapping[str, Evidence]) -> Texts:
         """Take the settings of stage cot, so that policy and backbone are compared as they write there."""
         cot, backbone = params.cot, params.backbone
         sampling = Sampling(
@@ -50,7 +54,7 @@ class Texts:
             seed=params.run.seed,
         )
         writing = Writing(sampling, backbone.prompt_items, backbone.max_prompt_tokens, cot.shard_groups)
-        return Texts(catalogue, writing)
+        return Texts(catalogue, writing, evidence)
 
     def greedy(self) -> Writing:
         """Return the settings with one greedy sample."""
@@ -99,7 +103,8 @@ def gather_prompts(writer: Writer, rows: pl.DataFrame, texts: Texts, kept: Path)
         kept: folder for the shards of reference thoughts.
     """
     groups = groups_of(rows)
-    references = write_completions(writer, groups, texts.catalogue, texts.greedy(), kept).completions
+    written = write_completions(writer, groups, texts.catalogue, texts.greedy(), kept, texts.evidence)
+    references = written.completions
     thoughts = dict(references.select("group", "thought").iter_rows())
     targets = dict(rows.group_by("group").agg(pl.col("target").sort()).iter_rows())
     facts = {

@@ -20,6 +20,7 @@ from rporec.evaluation.metrics import Floats, ndcg
 from rporec.evaluation.scoring import TestSet, rank_rows
 from rporec.reasoning.ground import Grounder
 from rporec.reasoning.parse import Parsed, parse
+from rporec.reasoning.prompt import split_prompt
 
 CUTOFF = 10
 
@@ -31,7 +32,7 @@ class Held:
     Args:
         ndcg: NDCG@10, mean over rows, full ranking.
         well_formed: share of well-formed completions.
-        grounded: mean share of what the thoughts name that is in the history.
+        grounded: mean share of what the thoughts name that the prompts hold.
         length: generated tokens, mean.
     """
 
@@ -66,8 +67,8 @@ class HeldOut:
         written = [samples[0] for samples in generate(writer, self.prompts, self.test.groups, self.sampling)]
         parsed = [parse(one.text) for one in written]
         grounded = [
-            self.grounder.check(one.thought, history).share
-            for one, history in zip(parsed, self.shown, strict=True)
+            self.grounder.check(one.thought, history, split_prompt(prompt)[1]).share
+            for one, history, prompt in zip(parsed, self.shown, self.prompts, strict=True)
             if one.well_formed
         ]
         return Held(

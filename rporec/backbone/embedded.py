@@ -4,7 +4,7 @@ Nothing is downloaded. What comes out is an ordinary transformers folder, loaded
 write is `finetune`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -37,7 +37,9 @@ class Shape:
     context: int
 
 
-def train_tokenizer(texts: Iterable[str], vocab_size: int, context: int) -> PreTrainedTokenizerFast:
+def train_tokenizer(
+    texts: Iterable[str], vocab_size: int, context: int, headings: Sequence[str] = ()
+) -> PreTrainedTokenizerFast:
     """Train a byte-level BPE tokenizer; any text, of any script, encodes and decodes without loss.
 
     The four tags and the fixed parts of the prompt are one token each. They are not special tokens, so that decoding
@@ -47,11 +49,12 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int, context: int) -> PreT
         texts: what the backbone will read and write.
         vocab_size: tokens in all, at least 300; fewer come out of a small corpus.
         context: longest prompt plus completion (tokens), noted in the tokenizer.
+        headings: of evidence, where prompts hold some; one token each, too.
     """
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     bpe.decoder = decoders.ByteLevel()
-    fixed = (*TAGS, OPENING, LINE, INSTRUCTION)
+    fixed = (*TAGS, OPENING, LINE, INSTRUCTION, *headings)
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size - len(fixed),
         special_tokens=[PAD, END],

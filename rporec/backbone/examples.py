@@ -14,9 +14,8 @@ from rporec.backbone.randomness import keyed
 from rporec.backbone.source import Writer
 from rporec.backbone.taught import Taught, tally
 from rporec.reasoning.compose import Source, compose
-from rporec.reasoning.evidence import FollowCounts
 from rporec.reasoning.parse import render
-from rporec.reasoning.prompt import fit_prompts
+from rporec.reasoning.prompt import Fact, fit_prompts, render_facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,18 +23,22 @@ class Event:
     """A basket to compose for.
 
     Attributes:
+        group: its number, which is its place in time.
         history: item indices as the prompt shows them, oldest first.
         basket: all targets of the event; none is evidence for another.
         targets: those of them that are learned.
         rows: the row id of each learned target.
         draws: a random number of each, for its phrasing.
+        facts: evidence that the prompt shows, as far as the budget lets it.
     """
 
+    group: int
     history: list[int]
     basket: list[int]
     targets: list[int]
     rows: list[int]
     draws: list[int]
+    facts: tuple[Fact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,7 @@ class Prepared:
         texts: their completions.
         shortened: prompts that lost items to the budget.
         dropped: items lost.
+        withheld: lines of evidence lost.
         taught: number of replies by outcome (`rporec.backbone.taught.OUTCOMES`); {} without a teacher.
     """
 
@@ -71,6 +75,7 @@ class Prepared:
     texts: list[str]
     shortened: int
     dropped: int
+    withheld: int
     taught: dict[str, int]
 
 
@@ -93,6 +98,7 @@ def draw_events(rows: pl.DataFrame, drawing: Drawing) -> list[Event]:
     baskets = rows.group_by("group").agg(pl.col("target").alias("basket"))
     return [
         Event(
+            group=event["group"],
             history=event["history"][-drawing.max_items :],
             basket=event["basket"],
             targets=event["target"],
@@ -103,16 +109,10 @@ def draw_events(rows: pl.DataFrame, drawing: Drawing) -> list[Event]:
     ]
 
 
-def count_follows(rows: pl.DataFrame) -> FollowCounts:
-    """Count what followed what, once an event, over the rows handed in (the fit slice)."""
-    events = rows.group_by("group", maintain_order=True).agg(pl.col("history").first(), pl.col("target"))
-    return FollowCounts.fit(zip(events["history"].to_list(), events["target"].to_list(), strict=True))
-
-
 def completions_of(event: Event, source: Source) -> Iterator[str]:
-    """Yield the composed completion of each learned target of an event."""
+    """Yield the composed completion of each learned target of an event, from what its prompt shows."""
     for target, draw in zip(event.targets, event.draws, strict=True):
-        said = compose(event.history, target, source, draw, event.basket)
+        said = compose(event.history, target, source, draw, event.basket, event.facts)
         yield render(said.thought, said.answer)
 
 
@@ -125,21 +125,22 @@ def prepare(
         events: what to learn from.
         source: texts and counts.
         writer: its tokenizer and chat template are used.
-        max_prompt_tokens: budget of a prompt (tokens); oldest items go first.
+        max_prompt_tokens: budget of a prompt (tokens); evidence goes first, then the oldest items.
         taught: a teacher's replies, which take the place of composed texts where they may be learned.
     """
     histories = [event.history for event in events]
     longest = max(map(len, histories), default=1)
-    fitted = fit_prompts(histories, source.catalogue, max(1, longest), max_prompt_tokens, writer.count)
+    evidence = [event.facts for event in events]
+    fitted = fit_prompts(histories, source.catalogue, max(1, longest), max_prompt_tokens, writer.count, evidence)
     examples: list[Example] = []
     learned: list[str] = []
     outcomes: Counter[str] = Counter()
-    for event, prompt, shown in zip(events, fitted.prompts, fitted.shown, strict=True):
+    for event, prompt, shown, facts in zip(events, fitted.prompts, fitted.shown, fitted.facts, strict=True):
         prompt_ids = writer.encode(prompt)
-        texts = list(completions_of(replace(event, history=shown), source))
+        texts = list(completions_of(replace(event, history=shown, facts=facts), source))
         if taught is not None:
             judged = [
-                taught.judge(row, shown, text, writer.count_completion)
+                taught.judge(row, shown, text, writer.count_completion, render_facts(facts))
                 for row, text in zip(event.rows, texts, strict=True)
             ]
             texts = [one.completion for one in judged]
@@ -151,4 +152,4 @@ def prepare(
             for completion, row in zip(completions, event.rows, strict=True)
         ]
     counted = {} if taught is None else tally(outcomes)
-    return Prepared(examples, learned, fitted.shortened, fitted.dropped, counted)
+    return Prepared(examples, learned, fitted.shortened, fitted.dropped, fitted.withheld, counted)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from transformers import DynamicCache, PreTrainedModel
 
 from rporec.backbone.cache import roomy_cache
@@ -19,6 +20,7 @@ from rporec.backbone.source import Writer
 from rporec.errors import InputError
 
 _SHARE_TO_DROP = 0.125
+_BLOCK = 64  # tokens whose probabilities are added up at once: a sum is vectorised, a running sum is not
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,14 +153,29 @@ def pick(logits: torch.Tensor, numbers: torch.Tensor, temperature: float) -> tup
         logprobs = torch.log_softmax(logits.float(), dim=-1)  # [R, V]
         tokens = logprobs.argmax(dim=-1)
         return tokens, logprobs.gather(1, tokens[:, None])[:, 0]
-    scaled = logits.float() if temperature == 1 else logits.float() / temperature
-    scaled = scaled - scaled.amax(dim=-1, keepdim=True)  # [R, V]
-    cumulative = scaled.exp().cumsum(dim=-1)  # [R, V], not divided by its total: that would be one more pass
-    total = cumulative[:, -1]
-    # Strictly below the total, else rounding could choose a token of probability 0 behind the last possible one.
-    reach = torch.minimum(numbers * total, torch.nextafter(total, torch.zeros_like(total)))
-    tokens = torch.searchsorted(cumulative, reach[:, None], right=True)[:, 0]
-    return tokens, scaled.gather(1, tokens[:, None])[:, 0] - total.log()
+    logits = logits.float()
+    # In place, and not divided by their total: memory is what this costs.
+    weights = logits.sub(logits.amax(dim=-1, keepdim=True)).div_(temperature).exp_()  # [R, V]
+    rest = -weights.shape[1] % _BLOCK
+    blocks = (F.pad(weights, (0, rest)) if rest else weights).unflatten(1, (-1, _BLOCK))  # [R, V / 64, 64]
+    ends = blocks.sum(dim=-1).cumsum(dim=-1)  # [R, V / 64]
+    total = ends[:, -1]
+    reach = numbers * total
+    block = _first_above(ends, reach)
+    rows = torch.arange(len(block), device=block.device)
+    start = torch.where(block > 0, ends[rows, (block - 1).clamp(min=0)], torch.zeros_like(total))
+    tokens = block * _BLOCK + _first_above(blocks[rows, block].cumsum(dim=-1), (reach - start).clamp(min=0))
+    return tokens, (weights[rows, tokens] / total).log()
+
+
+def _first_above(cumulative: torch.Tensor, reach: torch.Tensor) -> torch.Tensor:
+    """Return the first place [R] where cumulative sums [R, X] exceed `reach` [R], at least 0.
+
+    Strictly below the last sum, else rounding could choose a place of probability 0 behind the last possible one.
+    """
+    end = cumulative[:, -1]
+    below = torch.minimum(reach, torch.nextafter(end, torch.zeros_like(end)))
+    return torch.searchsorted(cumulative, below[:, None], right=True)[:, 0]
 
 
 @torch.inference_mode()

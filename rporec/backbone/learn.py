@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from rporec import tables
 from rporec.backbone.embedded import Shape, build_model, train_tokenizer
 from rporec.backbone.endpoint import Access
-from rporec.backbone.examples import Drawing, Event, Prepared, completions_of, count_follows, draw_events, prepare
+from rporec.backbone.examples import Drawing, Event, Prepared, completions_of, draw_events, prepare
 from rporec.backbone.finetune import Example, Tuned, Tuning, fine_tune, mean_loss
 from rporec.backbone.lora import add_adapters, merge_adapters
 from rporec.backbone.source import Writer, cast, load_writer
@@ -20,7 +21,10 @@ from rporec.backbone.teacher import Lessons, ask_teacher
 from rporec.catalogue import Catalogue
 from rporec.config import BackboneParams
 from rporec.reasoning.compose import Source
+from rporec.reasoning.evidence import FollowCounts
+from rporec.reasoning.lookup import Evidence, Kinds, count_follows, no_neighbours
 from rporec.reasoning.parse import parse
+from rporec.reasoning.prompt import HEADINGS
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +44,7 @@ class Learned:
         rows: all rows learned from, in a text or in a count, a LEARNED table.
         shortened: prompts that lost items to the token budget.
         dropped: items lost.
+        withheld: lines of evidence lost.
         taught: a teacher's replies by outcome; {} without a teacher.
         lessons: a teacher's replies by row, and their cost; None without a teacher.
     """
@@ -51,17 +56,26 @@ class Learned:
     rows: pl.DataFrame
     shortened: int
     dropped: int
+    withheld: int
     taught: dict[str, int]
     lessons: Lessons | None
 
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What is learned from: rows of the fit slice, later rows to measure on (never learned), the catalogue."""
+    """What is learned from.
+
+    Args:
+        fit: rows of the fit slice.
+        held_out: rows of the reason slice to measure on, never learned.
+        catalogue: texts of N items.
+        near: [N, K] neighbours in text, None where no prompt shows any.
+    """
 
     fit: pl.DataFrame
     held_out: pl.DataFrame
     catalogue: Catalogue
+    near: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -95,8 +109,10 @@ def learn_to_write(material: Material, params: BackboneParams, seed: int, means:
         max_items=params.prompt_items, per_group=params.targets_per_group, most=params.max_examples, seed=seed
     )
     follows = count_follows(material.fit)
-    source = Source(material.catalogue, follows)
+    source, evidence = Source(material.catalogue, follows), _evidence(material, params, follows)
     events = draw_events(material.fit, drawing) if params.epochs or params.name is None else []
+    past = evidence.look_back(material.fit, {event.group for event in events}, params.prompt_items)
+    events = [dataclasses.replace(event, facts=past[event.group]) for event in events]
     # Before the teacher is asked, and paid: a name may be wrong. Tuned in float32 whatever is saved.
     given = load_writer(params.name, "float32" if params.epochs else params.dtype) if params.name else None
     lessons = taught = None
@@ -114,6 +130,7 @@ def learn_to_write(material: Material, params: BackboneParams, seed: int, means:
         writer, tuned = _tune(writer, prepared.examples, tuning, params.lora_rank, means.work)
     cast(writer.model, params.dtype)
     unseen = draw_events(material.held_out, dataclasses.replace(drawing, most=_HELD_OUT_EXAMPLES))
+    unseen = [dataclasses.replace(event, facts=evidence.look_up(event.history)) for event in unseen]
     measured = prepare(unseen, Source(material.catalogue, follows.for_unseen()), writer, budget).examples
     return Learned(
         writer=writer,
@@ -123,9 +140,15 @@ def learn_to_write(material: Material, params: BackboneParams, seed: int, means:
         rows=material.fit.select("row_id").head(material.fit.height if params.epochs or params.name is None else 0),
         shortened=prepared.shortened,
         dropped=prepared.dropped,
+        withheld=prepared.withheld,
         taught=prepared.taught,
         lessons=lessons,
     )
+
+
+def _evidence(material: Material, params: BackboneParams, follows: FollowCounts) -> Evidence:
+    near = no_neighbours(material.catalogue.n) if material.near is None else material.near
+    return Evidence(Kinds(**params.evidence.model_dump()), material.catalogue, follows, near)
 
 
 def _composed(prepared: Prepared) -> pl.DataFrame:
@@ -177,7 +200,10 @@ def _fresh_writer(
     """Return the embedded backbone before fine-tuning."""
     context = params.max_prompt_tokens + params.max_completion_tokens
     composed = (text for event in events for text in completions_of(event, source))
+    described = (fact.text for event in events for fact in event.facts if fact.item is None)
     worded = taught.thoughts() if taught else []
-    tokenizer = train_tokenizer([*source.lines, *composed, *worded], params.vocab_size, context)
+    headings = HEADINGS if Kinds(**params.evidence.model_dump()).any else ()
+    texts = [*source.lines, *composed, *worded, *described]
+    tokenizer = train_tokenizer(texts, params.vocab_size, context, headings)
     shape = Shape(width=params.width, layers=params.layers, heads=params.heads, context=context)
     return Writer(model=build_model(tokenizer, shape, seed).eval(), tokenizer=tokenizer)

@@ -37,7 +37,9 @@ class Taught:
         self._grounder = Grounder(catalogue)
         self._max_tokens = max_tokens
 
-    def judge(self, row: int, shown: Sequence[int], composed: str, count: Callable[[str], int]) -> Judged:
+    def judge(
+        self, row: int, shown: Sequence[int], composed: str, count: Callable[[str], int], evidence: str = ""
+    ) -> Judged:
         """Return the completion of a row: the teacher's thought if it may be learned, else the composed one.
 
         Args:
@@ -45,6 +47,7 @@ class Taught:
             shown: the history in the prompt, item indices.
             composed: the composed completion; its answer stands in any case, it is a fact and not the teacher's.
             count: length of a completion in tokens.
+            evidence: what the prompt holds beside the history, as text.
         """
         if row not in self._texts:
             return Judged(composed, None)
@@ -52,7 +55,7 @@ class Taught:
         thought = neutralise(said.thought)
         if not thought:
             return Judged(composed, MALFORMED)
-        if self._grounder.check(thought, shown).missing:
+        if self._grounder.check(thought, shown, evidence).missing:
             return Judged(composed, UNGROUNDED)
         completion = render(thought, parse(composed).answer)
         if count(completion) >= self._max_tokens:  # the end token comes on top

@@ -1,10 +1,11 @@
-"""Write the COMPLETIONS table: resumable by shard, from histories alone.
+"""Write the COMPLETIONS table: resumable by shard, from histories and what older rows say of them.
 
-The rows handed in have no target column, so that no target can reach a text. Used for the backbone by stage `cot` and
-for the policy by stage `align`.
+The rows handed in have no target column, so that no target can reach its own text. Used for the backbone by
+stage `cot` and for the policy by stage `align`.
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from rporec.backbone.source import Writer
 from rporec.catalogue import Catalogue
 from rporec.progress import Progress
 from rporec.reasoning.ground import Grounder
+from rporec.reasoning.lookup import Evidence
 from rporec.reasoning.parse import parse
-from rporec.reasoning.prompt import fit_prompts
+from rporec.reasoning.prompt import Fact, fit_prompts, render_facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,7 @@ class Writing:
     Attributes:
         sampling: samples, temperature, length, batch size, seed.
         prompt_items: newest history items shown (items).
-        max_prompt_tokens: budget of a prompt (tokens); oldest items go first.
+        max_prompt_tokens: budget of a prompt (tokens); evidence goes first, then the oldest items.
         shard_groups: groups of one shard, the unit of resuming.
     """
 
@@ -44,6 +46,7 @@ class Written:
     completions: pl.DataFrame
     shortened: int
     dropped: int
+    withheld: int
 
 
 def groups_of(rows: pl.DataFrame) -> pl.DataFrame:
@@ -52,7 +55,12 @@ def groups_of(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def write_completions(
-    writer: Writer, groups: pl.DataFrame, catalogue: Catalogue, writing: Writing, kept: Path
+    writer: Writer,
+    groups: pl.DataFrame,
+    catalogue: Catalogue,
+    writing: Writing,
+    kept: Path,
+    evidence: Mapping[str, Evidence],
 ) -> Written:
     """Write completions for groups; shards that lie in `kept` already are not written again.
 
@@ -62,15 +70,19 @@ def write_completions(
         catalogue: texts of the items.
         writing: how.
         kept: folder for the shards, which survives a kill; its name must change with weights, rows and params.
+        evidence: what prompts may show of each slice; {} = nothing.
 
     Raises:
         InputError: a prompt cannot be made to fit, or a shard is unreadable.
     """
     histories = groups["history"].to_list()
     budget = writer.prompt_budget(writing.max_prompt_tokens, writing.sampling.max_new_tokens)
-    fitted = fit_prompts(histories, catalogue, writing.prompt_items, budget, writer.count)
+    facts = _look_up(groups, evidence, writing.prompt_items)
+    fitted = fit_prompts(histories, catalogue, writing.prompt_items, budget, writer.count, facts)
     tasks = groups.select("group", "slice").with_columns(
-        prompt=pl.Series(fitted.prompts, dtype=pl.String), shown=pl.Series(fitted.shown, dtype=pl.List(pl.Int32))
+        prompt=pl.Series(fitted.prompts, dtype=pl.String),
+        shown=pl.Series(fitted.shown, dtype=pl.List(pl.Int32)),
+        evidence=pl.Series([render_facts(facts) for facts in fitted.facts], dtype=pl.String),
     )
     grounder = Grounder(catalogue)
     shards: list[pl.DataFrame] = []
@@ -85,7 +97,15 @@ def write_completions(
             shards.append(tables.read(path, tables.COMPLETIONS))
             progress.advance(shard.height, f"{tokens / (time.monotonic() - started):.0f} tokens/s")
     completions = pl.concat([tables.empty(tables.COMPLETIONS), *shards]).sort("group", "sample")
-    return Written(completions=completions, shortened=fitted.shortened, dropped=fitted.dropped)
+    return Written(completions, fitted.shortened, fitted.dropped, fitted.withheld)
+
+
+def _look_up(groups: pl.DataFrame, evidence: Mapping[str, Evidence], items: int) -> list[tuple[Fact, ...]] | None:
+    """Return the facts of each group as of its slice, looked up for the items that its prompt may show."""
+    if not evidence:
+        return None
+    rows = groups.select("slice", "history").iter_rows()
+    return [evidence[name].look_up(history[-items:]) for name, history in rows]
 
 
 def _write_shard(
@@ -104,7 +124,7 @@ def _write_shard(
                     "group": task["group"], "sample": number, "slice": task["slice"], "prompt": task["prompt"],
                     "completion": one.text, "thought": parsed.thought, "answer": parsed.answer,
                     "well_formed": parsed.well_formed,
-                    "grounded": grounder.check(parsed.thought, task["shown"]).share,
+                    "grounded": grounder.check(parsed.thought, task["shown"], task["evidence"]).share,
                 }
             )  # fmt: skip
     return pl.DataFrame(rows, schema=tables.COMPLETIONS.columns), tokens

@@ -13,7 +13,7 @@ from rporec.reasoning.figures import QUANTILES
 
 _FORM = {
     "well_formed": "completions well formed",
-    "grounded": "of what a thought names, found in the history (mean)",
+    "grounded": "of what a thought names, found in the prompt (mean)",
     "fully_grounded": "thoughts of which all was found there",
 }
 _DIVERSITY = {
@@ -37,7 +37,7 @@ _TOLD = {
 _DEFINITIONS = (
     "Well formed: the four tags once each, in order, something visible in both parts. All other figures but the tokens "
     "are of well-formed completions.",
-    "Grounded: brands, categories, title words and numbers that the thought names and the shown history holds.",
+    "Grounded: brands, categories, title words and numbers that the thought names and the prompt holds.",
     "Words: lower case, punctuation at their edges removed; lengths in words are split at white space.",
     "Distinct-n: different n-grams over all n-grams; it falls with the number of texts.",
     "Self-BLEU-4: mean BLEU-4 (orders 1 to 4 that the text has, an order without a match counts as a tenth of one, "

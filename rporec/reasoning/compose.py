@@ -1,6 +1,7 @@
-"""Composed reasoning: texts that teach the embedded backbone to write, from evidence that the history really holds.
+"""Composed reasoning: texts that teach the embedded backbone to write, from what prompt and history really hold.
 
-The target is used for the answer and to choose which evidence to name, never as evidence. A composed thought is
+The target is used for the answer and to choose which evidence to name, never as evidence: it is named in a thought only
+where the prompt names it. A composed thought is
 material for fine-tuning only: it must never be read by the Rechead (design section 6).
 """
 
@@ -10,10 +11,11 @@ from dataclasses import dataclass
 
 from rporec.catalogue import Catalogue
 from rporec.reasoning.evidence import FollowCounts
-from rporec.reasoning.prompt import clip, item_line
+from rporec.reasoning.prompt import DESCRIBED, FOLLOWED, NEIGHBOURS, Fact, clip, item_line
 
 _NAME_TERMS = 3
 _HABIT = 2  # fewer events elsewhere are no habit
+_BY_COUNTS = ("followed", "last")  # kinds that rest on counts, not on what the history shares with the target
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,20 @@ PHRASES: dict[str, tuple[str, ...]] = {
         "Its buyers mostly turn from {brand} to others.",
         "Who buys it tends to go from {brand} to others.",
     ),
+    # Of evidence in the prompt.
+    "cited_first": (
+        "{name} came next {times} times, more than others.",
+        "Most often {name} came next, {times} times.",
+    ),
+    "cited": (
+        "{name} came next {times} times.",
+        "Among what often came next is {name}, {times} times.",
+    ),
+    "cited_once": ("{name} came next once.", "Once {name} came next."),
+    "cited_like": ("{name} is much like the last item.", "Like the last item is {name}."),
+    "cited_brand": ("Items of {brand} often came next.", "What often came next is also from {brand}."),
+    "cited_category": ("What often came next is also {category}.", "Often {category} came next."),
+    "cited_word": ("It is said of the last item: {word}.", "The last item is known for {word}."),
     "nothing": ("There is no history yet, so something popular is likely.",),
 }
 
@@ -96,7 +112,14 @@ class Source:
         self.names = [item_name(item, catalogue) for item in range(catalogue.n)]
 
 
-def compose(history: Sequence[int], target: int, source: Source, seed: int, event: Sequence[int] = ()) -> Composed:
+def compose(
+    history: Sequence[int],
+    target: int,
+    source: Source,
+    seed: int,
+    event: Sequence[int] = (),
+    facts: Sequence[Fact] = (),
+) -> Composed:
     """Compose the thought and answer of one training row.
 
     Args:
@@ -106,6 +129,7 @@ def compose(history: Sequence[int], target: int, source: Source, seed: int, even
         seed: chooses the phrasings; derive it from the run's seed and the row.
         event: all targets of the row's event (its basket), none of which is evidence for another; () means the
             target alone.
+        facts: evidence as shown in the prompt.
     """
     answer = source.lines[target]
     chooser = random.Random(seed)
@@ -113,7 +137,13 @@ def compose(history: Sequence[int], target: int, source: Source, seed: int, even
         return Composed(thought=_say(chooser, "nothing"), answer=answer)
     asked = _Asked(list(history), target, source, tuple(event) or (target,))
     anchor, kind = asked.anchor()
-    sentences = [_main_sentence(chooser, kind, anchor, asked), _second_sentence(chooser, kind, anchor, asked)]
+    cited = _cite(chooser, facts, asked)
+    if cited and kind in _BY_COUNTS:  # the prompt has said that better
+        sentences = [cited, _second_sentence(chooser, kind, anchor, asked)]
+    elif cited:
+        sentences = [cited, _main_sentence(chooser, kind, anchor, asked)]
+    else:
+        sentences = [_main_sentence(chooser, kind, anchor, asked), _second_sentence(chooser, kind, anchor, asked)]
     return Composed(thought=" ".join(filter(None, sentences)), answer=answer)
 
 
@@ -148,6 +178,31 @@ class _Asked:
     def sharing(self, text: Callable[[int], str], wanted: str) -> list[int]:
         """Return the items of the history with this brand, category or band; [] for an unknown one."""
         return [item for item in self.history if wanted and text(item) == wanted]
+
+
+def _cite(chooser: random.Random, facts: Sequence[Fact], asked: _Asked) -> str:
+    """Return what the evidence in the prompt says for the target, else ""."""
+    source, target = asked.source, asked.target
+    line, name = source.lines[target], source.names[target]
+    followed, near = ([fact for fact in facts if fact.heading == heading] for heading in (FOLLOWED, NEIGHBOURS))
+    for place, fact in enumerate(followed):
+        if _line_of(fact, source) == line:
+            first = place == 0 and all(other.times < fact.times for other in followed[1:])
+            kind = "cited_once" if fact.times == 1 else "cited_first" if first else "cited"
+            return _say(chooser, kind, name=name, times=fact.times)
+    if any(_line_of(fact, source) == line for fact in near):
+        return _say(chooser, "cited_like", name=name)
+    for kind, text in (("brand", source.catalogue.brand), ("category", source.catalogue.category)):
+        if text(target) and any(text(fact.item) == text(target) for fact in followed if fact.item is not None):
+            return _say(chooser, f"cited_{kind}", **{kind: clip(text(target))})
+    words = {word.casefold() for word in line.replace(";", " ").split()}
+    said = [word for fact in facts if fact.heading == DESCRIBED for word in fact.text.split()]
+    shared = [word for word in said if word.casefold() in words]
+    return _say(chooser, "cited_word", word=shared[0]) if shared else ""
+
+
+def _line_of(fact: Fact, source: Source) -> str:
+    return "" if fact.item is None else source.lines[fact.item]
 
 
 def _main_sentence(chooser: random.Random, kind: str, anchor: int, asked: _Asked) -> str:

@@ -1,4 +1,4 @@
-"""Is a thought true of the history? Brands, item words and numbers that it names are looked up there.
+"""Is a thought true of the prompt? Brands, item words and numbers that it names are looked up in what was shown.
 
 A word counts as named when the catalogue knows it as a brand, a category or a title word, or when it holds a digit; the
 words of our own phrasings and everyday English do not count. What is named is checked, not whether the argument is
@@ -27,9 +27,9 @@ class Grounding:
     """How much of what a thought names is in the history.
 
     Attributes:
-        share: fraction of `named` found in the history, in [0, 1]; 1.0 if nothing is named.
+        share: fraction of `named` found in history or evidence, in [0, 1]; 1.0 if nothing is named.
         named: the brands, categories, item words and numbers named, each once, in order of appearance, lower case.
-        missing: those of them that the history does not hold.
+        missing: those of them that neither holds.
     """
 
     share: float
@@ -47,14 +47,15 @@ class Grounder:
         self._words: set[str] = set().union(*(words_of(title) for title in catalogue.titles)) - EVERYDAY
         self._names = _by_first_word(set().union(*self._item_names))
 
-    def check(self, thought: str, history: Sequence[int]) -> Grounding:
+    def check(self, thought: str, history: Sequence[int], evidence: str = "") -> Grounding:
         """Look up what a thought names.
 
         Args:
             thought: text as parsed.
             history: item indices that the writer was shown.
+            evidence: what the prompt held beside the history, as text; what it names, counts included, is there.
         """
-        shown_words: set[str] = set().union(*(self._item_words[item] for item in history))
+        shown_words: set[str] = set(words_of(evidence)).union(*(self._item_words[item] for item in history))
         shown_names: set[Words] = set().union(*(self._item_names[item] for item in history))
         counts = {str(count) for count in _true_counts(history, self._catalogue)}
         found: dict[str, bool] = {}

@@ -13,7 +13,7 @@ from rporec.catalogue import Catalogue
 from rporec.reasoning import told
 from rporec.reasoning.figures import Json, Known, figures
 from rporec.reasoning.ground import Grounder
-from rporec.reasoning.prompt import INSTRUCTION, LINE, OPENING, item_line
+from rporec.reasoning.prompt import item_line, split_prompt
 
 _SAMPLES = 5  # a kind
 
@@ -81,11 +81,12 @@ def samples(finished: Finished, seed: int) -> dict[str, list[Json]]:
 
 
 def _sample(row: Json, rows: pl.DataFrame, grounder: Grounder) -> Json:
-    shown = row["prompt"].removeprefix(OPENING).removesuffix(INSTRUCTION).split(LINE)[1:]
+    shown, evidence = split_prompt(row["prompt"])
     kept = ("texts", "group", "sample", "completion", "thought", "answer", "well_formed", "grounded")
     history = rows.filter(pl.col("group") == row["group"])["history"][0].to_list()
-    missing = grounder.check(row["thought"], history[-len(shown) :]).missing
-    return {"shown": shown, "missing": list(missing), **{key: row[key] for key in kept}}
+    missing = grounder.check(row["thought"], history[-len(shown) :], evidence).missing
+    beside = [line.removeprefix("- ") for line in evidence.strip().splitlines()]
+    return {"shown": [*shown, *beside], "missing": list(missing), **{key: row[key] for key in kept}}
 
 
 def _learned(fit: pl.DataFrame) -> set[int]:

@@ -15,7 +15,9 @@ from typing import Any
 import polars as pl
 
 from rporec import tables
+from rporec.catalogue import Catalogue
 from rporec.files import read_json, sha256_file, write_json, write_text
+from rporec.reasoning import lookup
 from rporec.release import card, layout, manifest
 from rporec.release.manifest import Manifest
 
@@ -28,7 +30,8 @@ class Parts:
         rechead: folder of the final Rechead.
         writer: folder of the model that ships.
         items: items.parquet.
-        rows: ROWS tables whose targets count as purchases (train and valid).
+        rows: ROWS tables whose targets count as purchases and as evidence (train and valid).
+        neighbours: file of the neighbours in text.
         metrics, samples: JSON files of the evaluation.
         lineage: `profile`, `data_hash`, `as_of`, `ships`.
         params: every param that shapes the package, as sections.
@@ -39,6 +42,7 @@ class Parts:
     writer: Path
     items: Path
     rows: tuple[Path, ...]
+    neighbours: Path
     metrics: Path
     samples: Path
     lineage: dict[str, str]
@@ -57,8 +61,12 @@ def build(parts: Parts, folder: Path) -> Manifest:
     shutil.copytree(parts.writer, folder / layout.WRITER, copy_function=shutil.copyfile)
     items = tables.read(parts.items, tables.ITEMS)
     tables.write(items, folder / layout.ITEMS, tables.CATALOGUE)
-    counts = count_purchases(items, [tables.read(path, tables.ROWS) for path in parts.rows])
-    tables.write(counts, folder / layout.POPULARITY, layout.POPULARITY_TABLE)
+    rows = [tables.read(path, tables.ROWS) for path in parts.rows]
+    tables.write(count_purchases(items, rows), folder / layout.POPULARITY, layout.POPULARITY_TABLE)
+    near = lookup.load_neighbours(parts.neighbours)
+    kinds = lookup.Kinds(**parts.settings.evidence)
+    for evidence in lookup.as_of(["test"], pl.concat(rows), kinds, Catalogue.from_table(items), near).values():
+        evidence.save(folder / layout.EVIDENCE)
     parts.settings.save(folder)
     metrics = read_json(parts.metrics)
     write_json(folder / layout.LINEAGE, parts.lineage)

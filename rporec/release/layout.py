@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import polars as pl
@@ -12,6 +12,7 @@ from rporec.files import read_json, write_json
 from rporec.tables import Table
 
 RECHEAD, WRITER, ITEMS, POPULARITY = "rechead", "writer", "items.parquet", "popularity.parquet"
+EVIDENCE = "evidence.safetensors"  # only where prompts show some
 SERVING, LINEAGE, PARAMS, METRICS, CARD = "serving.json", "lineage.json", "params.json", "metrics.json", "card.md"
 POPULARITY_TABLE = Table("popularity", {"item_id": pl.String(), "count": pl.Int64()})
 
@@ -30,6 +31,8 @@ class Settings:
         default_k: items returned unless asked otherwise.
         max_k: most items a request may ask for.
         max_history: most history items a request may hold.
+        evidence: what prompts show beside the history, as `rporec.reasoning.lookup.Kinds`; {} in packages older than
+            evidence, which show nothing.
     """
 
     history_length: int
@@ -41,6 +44,7 @@ class Settings:
     default_k: int
     max_k: int
     max_history: int
+    evidence: dict[str, int] = field(default_factory=dict)
 
     def save(self, folder: Path) -> None:
         """Write serving.json into a package folder."""

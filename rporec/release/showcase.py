@@ -9,6 +9,7 @@ import polars as pl
 
 from rporec.catalogue import Catalogue
 from rporec.reasoning.ground import Grounder
+from rporec.reasoning.prompt import split_prompt
 from rporec.recommender import Recommendation, Recommender
 from rporec.release import registry
 from rporec.release.registry import Place
@@ -51,18 +52,26 @@ def ask(place: Place, model: str, rows: pl.DataFrame, k: int, threads: int) -> s
     version, folder = found
     recommender = Recommender.load(folder, threads=threads)
     ids = [recommender.catalogue.item_ids[item] for item in example.history]
-    text = render(example, recommender.recommend(ids, k), recommender.catalogue)
+    evidence = split_prompt(recommender.prompts([example.history])[0])[1]
+    text = render(example, recommender.recommend(ids, k), recommender.catalogue, evidence)
     return f"Champion: version {version.number} of {version.model}\n{text}\n"
 
 
-def render(example: Example, found: Recommendation, catalogue: Catalogue) -> str:
-    """Return the recommendation as lines of text."""
+def render(example: Example, found: Recommendation, catalogue: Catalogue, evidence: str = "") -> str:
+    """Return the recommendation as lines of text.
+
+    Args:
+        example: whom it is for.
+        found: the recommendation.
+        catalogue: texts of the items.
+        evidence: what the prompt held beside the history, as text.
+    """
     target = catalogue.item_ids[example.target]
     lines = [f"Recommendations for user {example.user_id} (a test user), who bought, oldest first:"]
     lines += [f"  - {_title(catalogue.titles[item])}" for item in example.history]
     if found.reasoning_source == "live":
         lines += ["Reasoning, written now:", f"  thought: {found.thought}", f"  answer:  {found.answer}"]
-        missing = Grounder(catalogue).check(found.thought, example.history).missing
+        missing = Grounder(catalogue).check(found.thought, example.history, evidence).missing
         lines += [f"  the thought names what the history does not hold: {', '.join(missing)}"] if missing else []
     else:
         lines.append("Reasoning: none (the writer broke its format); ranked from the history alone.")

@@ -2,9 +2,10 @@
 
 import polars as pl
 
-from rporec.backbone.examples import Drawing, count_follows, draw_events, prepare
+from rporec.backbone.examples import Drawing, draw_events, prepare
 from rporec.reasoning.compose import Source
 from rporec.reasoning.ground import Grounder
+from rporec.reasoning.lookup import count_follows
 from rporec.reasoning.parse import parse
 from rporec.reasoning.prompt import build_prompt, item_line
 from tests.backbone.models import qwen3

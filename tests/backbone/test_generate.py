@@ -210,6 +210,16 @@ def test_sampled_shares_follow_the_distribution():
     np.testing.assert_allclose(logprobs.exp().unique(), [0.2, 0.3, 0.5], atol=1e-6)
 
 
+def test_sampled_shares_follow_the_distribution_over_many_tokens():
+    weights = torch.rand(300, generator=torch.Generator().manual_seed(5)) ** 4
+    weights[64:128] = 0.0  # nothing in the whole of a block
+    numbers = (torch.arange(100_000) + 0.5) / 100_000
+    tokens, _ = pick(weights.log().expand(100_000, 300), numbers, 1.0)
+    shares = torch.bincount(tokens, minlength=300) / 100_000
+    np.testing.assert_allclose(shares, weights / weights.sum(), atol=2e-5)
+    assert bool((tokens.diff() >= 0).all())  # inverse CDF: a larger number never chooses an earlier token
+
+
 def test_extreme_numbers_never_choose_an_impossible_token():
     logits = torch.tensor([[-torch.inf, 0.0, 1.0, -torch.inf]] * 3)
     tokens, _ = pick(logits, torch.tensor([0.0, 1.0 - 2**-24, 1.0]), 1.0)

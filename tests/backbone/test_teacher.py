@@ -5,10 +5,11 @@ from collections import Counter
 
 import pytest
 
-from rporec.backbone.examples import count_follows, draw_events, prepare
+from rporec.backbone.examples import draw_events, prepare
 from rporec.backbone.taught import KEPT, LONG, MALFORMED, UNGROUNDED, Taught, tally
 from rporec.backbone.teacher import ask_teacher, teacher_prompt
 from rporec.reasoning.compose import Source
+from rporec.reasoning.lookup import count_follows
 from rporec.reasoning.parse import parse, render
 from rporec.reasoning.prompt import item_line
 from tests.backbone.models import qwen3

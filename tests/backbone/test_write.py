@@ -37,7 +37,7 @@ def test_one_row_a_group_without_targets():
 
 
 def test_the_table_is_whole_sorted_and_parsed(tmp_path):
-    written = write_completions(qwen3(1024), groups_of(rows()), catalogue(), writing(), tmp_path)
+    written = write_completions(qwen3(1024), groups_of(rows()), catalogue(), writing(), tmp_path, {})
     table = written.completions
     tables.check(table, tables.COMPLETIONS, "here")
     assert table.height == 14
@@ -52,12 +52,12 @@ def test_the_table_is_whole_sorted_and_parsed(tmp_path):
 
 
 def test_a_killed_run_writes_the_same_table(tmp_path, monkeypatch):
-    whole = write_completions(qwen3(1024), groups_of(rows()), catalogue(), writing(), tmp_path / "whole")
+    whole = write_completions(qwen3(1024), groups_of(rows()), catalogue(), writing(), tmp_path / "whole", {})
     with killed(write, "_write_shard", after=1):
-        write_completions(qwen3(1024), groups_of(rows()), catalogue(), writing(), tmp_path / "kept")
+        write_completions(qwen3(1024), groups_of(rows()), catalogue(), writing(), tmp_path / "kept", {})
     real, left = write._write_shard, []
     monkeypatch.setattr(write, "_write_shard", lambda *args: left.append(1) or real(*args))
-    again = write_completions(qwen3(1024), groups_of(rows()), catalogue(), writing(), tmp_path / "kept")
+    again = write_completions(qwen3(1024), groups_of(rows()), catalogue(), writing(), tmp_path / "kept", {})
     assert len(left) == 2
     assert again.completions.equals(whole.completions)
 
@@ -66,11 +66,11 @@ def test_dropped_items_are_counted(tmp_path):
     writer = qwen3(1024)
     budget = writer.count("nothing") + 80
     written = write_completions(
-        writer, groups_of(rows()), catalogue(), writing(prompt_items=9, max_prompt_tokens=budget), tmp_path
+        writer, groups_of(rows()), catalogue(), writing(prompt_items=9, max_prompt_tokens=budget), tmp_path, {}
     )
     assert written.dropped >= written.shortened > 0
 
 
 def test_no_groups_no_rows(tmp_path):
-    written = write_completions(qwen3(1024), groups_of(rows(0)), catalogue(), writing(), tmp_path)
+    written = write_completions(qwen3(1024), groups_of(rows(0)), catalogue(), writing(), tmp_path, {})
     assert written.completions.height == 0

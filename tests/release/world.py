@@ -17,6 +17,7 @@ from rporec.backbone.source import Writer
 from rporec.catalogue import Catalogue
 from rporec.encode import TextEncoder
 from rporec.evaluation import terms
+from rporec.reasoning import lookup
 from rporec.reasoning.parse import render
 from rporec.reasoning.prompt import build_prompt, item_line
 from rporec.rechead.calibration import AS_IT_IS, Calibration
@@ -135,6 +136,7 @@ def write_outputs(root: Path) -> None:
     shutil.copytree(root / "scratch/rechead", outputs / "rechead/final")
     shutil.copytree(root / "scratch/writer", outputs / "backbone/model")
     shutil.copytree(root / "scratch/writer", outputs / "align/policy")
+    lookup.save_neighbours(neighbours(catalogue), outputs / "backbone/neighbours.safetensors")
     write(outputs / "align/align.json", {"ships": "backbone"})
     write(outputs / "evaluate/metrics.json", metrics())
     write(outputs / "evaluate/samples.json", {})
@@ -142,24 +144,32 @@ def write_outputs(root: Path) -> None:
         shutil.copy(ROOT / name, root / name)
 
 
+def neighbours(catalogue: Catalogue) -> np.ndarray:
+    texts = [catalogue.full_text(item) for item in range(catalogue.n)]
+    return lookup.nearest_items(TextEncoder.fit(texts, 8, 0).encode(texts), 2)
+
+
 def metrics() -> dict[str, object]:
     rankers = {ranker: {**FIGURES, "n": 20} for ranker in RANKERS}
     return {"rows": 20, "users": 17, "items": N, "rankers": rankers}
 
 
-def write_package(folder: Path, root: Path, *, as_of: str = "2026-01-01", mark: str = "") -> str:
+def write_package(
+    folder: Path, root: Path, *, as_of: str = "2026-01-01", mark: str = "", settings: layout.Settings = SETTINGS
+) -> str:
     """Build a package from `write_outputs(root)` with the library; return its hash. `mark` makes another package."""
     outputs = root / "outputs"
     parts = build.Parts(
         rechead=outputs / "rechead/final", writer=outputs / "backbone/model", items=outputs / "ingest/items.parquet",
         rows=(outputs / "sequence/train.parquet", outputs / "sequence/valid.parquet"),
+        neighbours=outputs / "backbone/neighbours.safetensors",
         metrics=outputs / "evaluate/metrics.json", samples=outputs / "evaluate/samples.json",
         lineage={"profile": "demo", "data_hash": data_hash(outputs), "as_of": as_of, "ships": "backbone"},
         params={
             "ingest": {"source": "market"}, "package": {"intended_use": f"a test {mark}", "data_terms": "none"},
             "backbone": {"name": None}, "rechead": {"architecture": "hybrid"}, "align": {"steps": 1},
         },
-        settings=SETTINGS,
+        settings=settings,
     )  # fmt: skip
     folder.mkdir(parents=True)
     return build.build(parts, folder).package_hash

@@ -15,6 +15,7 @@ from rporec import config, tables
 from rporec.backbone.source import load_writer
 from rporec.errors import InputError
 from rporec.files import read_json, sha256_path
+from rporec.reasoning.prompt import FOLLOWED, NEIGHBOURS
 from steps import stage
 from steps.align import align
 from steps.cot import cot
@@ -45,7 +46,8 @@ def prepared(tmp_path_factory):
     tables.write(train.with_columns(slice=pl.Series(slices)), root / "outputs/sequence/train.parquet", tables.ROWS)
     set_params(root, "run", threads=1)
     set_params(root, "align", **SMALL)
-    set_params(root, "backbone", prompt_items=3, max_prompt_tokens=120, max_completion_tokens=40)
+    set_params(root, "backbone", prompt_items=3, max_prompt_tokens=200, max_completion_tokens=40)
+    set_params(root, "backbone", evidence={"followed": 2, "neighbours": 1, "description_words": 0})
     stage.execute("cot", cot, root)
     return root
 
@@ -73,6 +75,10 @@ def test_outputs_keep_their_contracts(prepared, done):
         before.filter(pl.col("slice") != "reason").select("group", "sample")
     )
     rollouts = tables.read(out / "rollouts.parquet", tables.ROLLOUTS)
+    assert written["prompt"].equals(before.filter(pl.col("slice") != "reason")["prompt"])
+    for prompts in (written["prompt"], rollouts["prompt"]):
+        assert prompts.str.contains(FOLLOWED, literal=True).all()
+        assert prompts.str.contains(NEIGHBOURS, literal=True).any()
     assert rollouts["step"].unique().sort().to_list() == [1, 2, 3, 4]
     assert rollouts.select(pl.col("reward").is_between(0, 1).all()).item()
     curve = pl.read_csv(out / "rewards.csv")

@@ -1,11 +1,13 @@
 """Stage cot: completions for reason, valid and test; no target can reach them; same bytes after a kill."""
 
+import polars as pl
 import pytest
 
 from infra import deps
 from rporec import tables
 from rporec.backbone import write
 from rporec.files import read_json
+from rporec.reasoning.prompt import FOLLOWED
 from steps.backbone import backbone
 from steps.cot import cot
 from tests.kills import killed
@@ -67,3 +69,30 @@ def test_prompts_cut_to_the_context_are_told_of(tmp_path):
     assert summary["items_dropped"] >= summary["prompts_shortened"] > 0
     lost = f"{summary['prompts_shortened']} prompts lost {summary['items_dropped']} of their oldest items"
     assert f"; {lost} to the token budget" in outcome.closing
+
+
+def test_evidence_is_of_older_rows_alone_and_its_loss_is_told(tmp_path):
+    shown = {"followed": 3, "neighbours": 1, "description_words": 2}
+    made = prepared(tmp_path, {"backbone": {"evidence": shown, "max_prompt_tokens": 300}})
+    run(made, "backbone", backbone)
+    outcome = run(made, "cot", cot)
+    assert "evidence" not in outcome.closing
+    before = prompts(made)
+    assert all(FOLLOWED in prompt for prompt in before["test"])
+    for part, changed in (("test", set()), ("valid", {"test"}), ("train", {"valid", "test"})):
+        path = made / f"outputs/sequence/{part}.parquet"
+        rows = tables.read(path, tables.ROWS)
+        later = pl.when(pl.col("slice") == "fit").then("target").otherwise((pl.col("target") + 3) % 8)
+        tables.write(rows.with_columns(target=later.cast(pl.Int32)), path, tables.ROWS)
+        run(made, "cot", cot)
+        now = prompts(made)
+        assert {name for name in now if now[name] != before[name]} == changed
+        tables.write(rows, path, tables.ROWS)
+    short = prepared(tmp_path, {"backbone": {"evidence": shown, "max_prompt_tokens": 110}})
+    told = run(short, "cot", cot).closing
+    assert f"; {read_json(short / 'outputs/cot/cot.json')['evidence_dropped']} lines of evidence lost" in told
+
+
+def prompts(root):
+    table = tables.read(root / "outputs/cot/completions.parquet", tables.COMPLETIONS)
+    return {name: table.filter(slice=name)["prompt"].to_list() for name in ("reason", "valid", "test")}
