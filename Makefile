@@ -4,10 +4,11 @@ PYTHON := $(VENV)/bin/python
 WORKERS ?= 2
 
 # Variables of `run`, `gate`, `promote`, `serve`: PROFILE=<name> DATA=<folder> SET="align.steps=50 run.seed=1".
-export PROFILE DATA SET
+# Of `ablate`: PROFILE=<name> ARMS="reasoning oracle_answer" SEEDS="7 8 9".
+export PROFILE DATA SET ARMS SEEDS
 
 .DEFAULT_GOAL := help
-.PHONY: setup setup-minilm check test test-platform bench-data bench-generate bench-rechead run serve gate promote lock clean help
+.PHONY: setup setup-minilm check test test-platform ablate bench-data bench-generate bench-rechead run serve gate promote lock clean help
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -49,6 +50,9 @@ bench-generate: setup ## tokens a second of the writer against transformers' own
 
 bench-rechead: setup ## speed of the history tower's fit against a plain SASRec, and of metrics and bootstrap (2 minutes, likewise)
 	@"$(PYTHON)" -m infra.bench_rechead
+
+ablate: setup ## what each part of the reasoning is worth, on the last run of PROFILE=; ARMS= and SEEDS= are optional
+	@"$(PYTHON)" -m infra.ablate
 
 lock: setup ## resolve requirements.in anew into requirements.txt (versions only)
 	@bash infra/lock.sh "$(VENV)"

@@ -76,6 +76,7 @@ class RecheadParams(Section):
     transition_decay: float = Field(gt=0, le=1, description="weight of one step further back in transition counts")
     reasoning_epochs: int = Field(ge=1, description="passes over the reason slice")
     text_dropout: Share = Field(description="share of rows trained without their reasoning")
+    memory_margin: Share = Field(description="targets of slice reason that the backbone may know by heart")
 
     @model_validator(mode="after")
     def _divides(self) -> Self:

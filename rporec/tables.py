@@ -64,6 +64,8 @@ COMPLETIONS = Table(
 )  # fmt: skip
 # What the backbone was taught to write: composed with the target in view, so never an input of the Rechead.
 COMPOSED = Table("composed", {"row_id": _I64, "thought": _STR, "answer": _STR})
+# Every row that the backbone learned from, in a text or in a count: nothing that is written for it may be read.
+LEARNED = Table("learned", {"row_id": _I64})
 ROLLOUTS = Table(
     "rollouts",
     {
@@ -76,6 +78,9 @@ RANKS_FIXED: dict[str, pl.DataType] = {
     "row_id": _I64, "group": _I64, "user_id": _STR, "target": _I32, "history_length": _I32,
     "target_train_count": _I32, "user_new": _BOOL, "item_new": _BOOL,
 }  # fmt: skip
+
+# Of one arm of the ablations and one seed: where the targets of the rows of valid and test stand.
+ABLATED = Table("ablated", {"slice": _STR, "row_id": _I64, "user_id": _STR, "above": _I32, "ties": _I32})
 
 
 def ranks_table(rankers: list[str]) -> Table:

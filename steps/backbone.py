@@ -36,6 +36,7 @@ def backbone(stage: Stage) -> Outcome:
     learned = learn_to_write(material, params, stage.params.run.seed, means)
     learned.writer.save(stage.new / "model")
     tables.write(learned.composed, stage.new / "composed.parquet", tables.COMPOSED)
+    tables.write(learned.rows, stage.new / "learned.parquet", tables.LEARNED)
     losses = learned.tuned.losses
     curve = pl.DataFrame(
         {"step": range(1, len(losses) + 1), "loss": losses}, schema={"step": pl.Int64, "loss": pl.Float64}

@@ -13,7 +13,7 @@ from rporec.config import Params
 from rporec.encode.source import Source
 from rporec.files import write_json
 from rporec.reasoning.parse import parse
-from rporec.rechead import arms
+from rporec.rechead import arms, crossfit
 from rporec.rechead.examples import Examples
 from rporec.rechead.quality import qualities
 from rporec.rechead.reader import Reader
@@ -29,6 +29,7 @@ def rechead(stage: Stage) -> Outcome:
     catalogue = Catalogue.from_table(tables.read(stage.inputs("ingest/items.parquet"), tables.ITEMS))
     told = tables.read(stage.inputs("cot/completions.parquet"), tables.COMPLETIONS)
     rows = rows_of(train, valid, told)
+    memory = audit(stage, train, valid, rows, catalogue)
     reader = arms.make_reader(catalogue, encoder(stage))
     made = arms.make_arms(rows, reader, recipe(stage.params, reader, rows.everything.longest), stage.work)
     for name, one in (("reward", made.reward), ("chosen", made.chosen), ("final", made.final)):
@@ -37,7 +38,7 @@ def rechead(stage: Stage) -> Outcome:
         stage.new / "curve.csv"
     )
     found = qualities(made.chosen, rows.valid)
-    write_json(stage.new / "rechead.json", report(made, found))
+    write_json(stage.new / "rechead.json", report(made, found, memory))
     lift = found["reasoning"]["ndcg@10"] - max(found[arm]["ndcg@10"] for arm in ("no_reasoning", "reasoning_removed"))
     return Outcome(
         f"3 heads, {made.epochs[1]} epochs, valid NDCG@10 {found['reasoning']['ndcg@10']:.4f}, "
@@ -45,6 +46,23 @@ def rechead(stage: Stage) -> Outcome:
         {f"valid_{arm}_{key}": value for arm, values in found.items() for key, value in values.items()},
         ("curve.csv", "rechead.json"),
     )
+
+
+def audit(
+    stage: Stage, train: pl.DataFrame, valid: pl.DataFrame, rows: arms.Rows, catalogue: Catalogue
+) -> dict[str, Any]:
+    """Stop the run where the backbone had learned rows whose reasoning is read here; return what was found."""
+    reason = train.filter(pl.col("slice") == "reason")
+    learned = tables.read(stage.inputs("backbone/learned.parquet"), tables.LEARNED)["row_id"].to_list()
+    crossfit.refuse_learned(learned, {"reason": reason["row_id"].to_list(), "valid": valid["row_id"].to_list()})
+    asked = {
+        name: crossfit.Asked(told, part.unique("group", keep="first").sort("group")["user_id"].to_numpy())
+        for name, told, part in (("reason", rows.reason, reason), ("valid", rows.valid, valid))
+    }
+    margin = stage.params.rechead.memory_margin
+    memory = crossfit.look(rows.fit, asked["reason"], asked["valid"], catalogue, margin)
+    crossfit.refuse(memory, margin)
+    return crossfit.as_json(memory, margin)
 
 
 def rows_of(train: pl.DataFrame, valid: pl.DataFrame, completions: pl.DataFrame) -> arms.Rows:
@@ -86,7 +104,7 @@ def recipe(params: Params, reader: Reader, longest: int) -> arms.Recipe:
     return arms.Recipe(head.architecture, fit, reasoning, head.transition_decay)
 
 
-def report(made: arms.Arms, found: dict[str, dict[str, float]]) -> dict[str, Any]:
+def report(made: arms.Arms, found: dict[str, dict[str, float]], memory: dict[str, Any]) -> dict[str, Any]:
     """Return what rechead.json tells."""
     return {
         "epochs": {"reward": made.epochs[0], "chosen": made.epochs[1], "final": made.epochs[1]},
@@ -94,6 +112,7 @@ def report(made: arms.Arms, found: dict[str, dict[str, float]]) -> dict[str, Any
         "values": made.final.parameters(),
         "reasoning_losses": made.reasoning_losses,
         "valid": found,
+        "memory": memory,
     }
 
 

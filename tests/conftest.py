@@ -23,7 +23,7 @@ def _no_outside_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the caller's own settings out of the tests."""
     for name in ("RPOREC_HOME", "RPOREC_DATA", "RPOREC_PROFILE", "RPOREC_WORKSPACE", "PROFILE", "DATA", "SET"):
         monkeypatch.delenv(name, raising=False)
-    for name in ("MLFLOW_TRACKING_URI", "RPOREC_TEACHER_KEY"):
+    for name in ("MLFLOW_TRACKING_URI", "RPOREC_TEACHER_KEY", "ARMS", "SEEDS"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")  # servers that tests start are reached directly
 

@@ -22,6 +22,8 @@ _SETTINGS = (
     "PROFILE",
     "DATA",
     "SET",
+    "ARMS",
+    "SEEDS",
     "MAKE",
     "PYTEST",
     "COV_",

@@ -41,6 +41,7 @@ class Learned:
         tuned: losses of the fine-tuning; empty without it.
         held_out_loss: nats a token of composed completions of rows not learned, None where there are none.
         composed: the texts learned from, a COMPOSED table.
+        rows: all rows learned from, in a text or in a count, a LEARNED table.
         shortened: prompts that lost items to the token budget.
         dropped: items lost.
         withheld: lines of evidence lost.
@@ -52,6 +53,7 @@ class Learned:
     tuned: Tuned
     held_out_loss: float | None
     composed: pl.DataFrame
+    rows: pl.DataFrame
     shortened: int
     dropped: int
     withheld: int
@@ -135,6 +137,7 @@ def learn_to_write(material: Material, params: BackboneParams, seed: int, means:
         tuned=tuned,
         held_out_loss=mean_loss(writer.model, measured, tuning) if measured else None,
         composed=_composed(prepared),
+        rows=material.fit.select("row_id").head(material.fit.height if params.epochs or params.name is None else 0),
         shortened=prepared.shortened,
         dropped=prepared.dropped,
         withheld=prepared.withheld,

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from html import escape
 
 _COLOURS = ("#2f6fde", "#d9622b", "#3a9b5c", "#8a5cc2", "#b58a1b", "#c2467d", "#4aa3b5", "#777777")
+_ALONE = (  # what a page's style sheet says of charts
+    "text{font:12px system-ui,sans-serif;fill:#1c2430}.axis{stroke:#5f6b7a}.whisker{stroke:#1c2430;fill:none}"
+)
 _LABEL, _PLOT, _VALUE, _ROW = 210, 420, 190, 24
 
 
@@ -27,8 +30,27 @@ class Bar:
 
 def bar_chart(title: str, bars: Sequence[Bar]) -> str:
     """Return horizontal bars from 0 with whiskers and figures; values may be below 0."""
-    if not bars:
-        return _empty(title)
+    return _figure(title, *_bars(bars)) if bars else _empty(title)
+
+
+def bar_file(title: str, bars: Sequence[Bar], notes: Sequence[str] = ()) -> str:
+    """Return the same bars as an SVG file of its own, with its title on top and notes below; at least one bar."""
+    body, width, height = _bars(bars)
+    below = "".join(
+        f'<text x="8" y="{height + 50 + 16 * place}">{escape(note)}</text>' for place, note in enumerate(notes)
+    )
+    whole = height + 46 + 16 * len(notes)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{whole:g}" '
+        f'viewBox="0 0 {width:g} {whole:g}" role="img" aria-label="{escape(title)}">'
+        f'<style>{_ALONE}</style><rect width="100%" height="100%" fill="#fff"/>'
+        f'<text x="8" y="20" font-weight="600">{escape(title)}</text><g transform="translate(0 34)">{body}</g>{below}'
+        "</svg>\n"
+    )
+
+
+def _bars(bars: Sequence[Bar]) -> tuple[str, float, float]:
+    """Return what is drawn, its width and its height."""
     ends = [0.0, *(x for bar in bars for x in (bar.value, bar.low, bar.high) if x is not None)]
     low, high = min(ends), max(ends)
     span = (high - low) or 1.0
@@ -53,7 +75,7 @@ def bar_chart(title: str, bars: Sequence[Bar]) -> str:
         parts.append(f'<text x="{_LABEL + _PLOT + 8}" y="{top + 11}">{figures}</text>')
     height = len(bars) * _ROW + 8
     parts.append(f'<path d="M{place(0.0):.1f} 0V{height}" class="axis"/>')
-    return _figure(title, "".join(parts), _LABEL + _PLOT + _VALUE, height)
+    return "".join(parts), _LABEL + _PLOT + _VALUE, height
 
 
 def line_chart(title: str, across: str, series: Mapping[str, Sequence[tuple[float, float]]]) -> str:

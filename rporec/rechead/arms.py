@@ -71,6 +71,25 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class Heads:
+    """The heads of the three Recheads.
+
+    Args:
+        base: on `fit`, below `reward`.
+        chosen: on train.
+        final: on train and valid.
+        epochs: of `base` and (chosen on valid, used by both) `chosen` and `final`.
+        curve: training curve of `chosen`.
+    """
+
+    base: Head
+    chosen: Head
+    final: Head
+    epochs: tuple[int, int]
+    curve: list[Epoch]
+
+
+@dataclass(frozen=True)
 class Arms:
     """The Recheads, and how they came about.
 
@@ -98,24 +117,42 @@ def make_reader(catalogue: Catalogue, source: Source) -> Reader:
 
 def make_arms(rows: Rows, reader: Reader, recipe: Recipe, folder: Path) -> Arms:
     """Fit the three Recheads; checkpoints below `folder` let a killed call go on."""
-    early = choose_tower(rows.fit, rows.valid.examples, reader.items, recipe.tower, folder / "head-fit")
-    base = _first_head(early.tower, rows, reader, recipe, folder)
-    module = ARCHITECTURES[recipe.architecture](reader.items, recipe.reasoning.seed)
-    losses = fit_reasoning(module, Frozen(base, reader), rows.reason, recipe.reasoning, folder)
-    reward = Rechead(base, reader, module, _reward_weights(Frozen(base, reader), module, rows.valid))
-    late = choose_tower(rows.train, rows.valid.examples, reader.items, recipe.tower, folder / "head-train")
-    head = base.again(late.tower, rows.train)
-    weights = fit_final_weights(Frozen(head, reader), module, rows.valid)
+    heads = make_heads(rows, reader, recipe, folder)
+    module, losses = make_module(heads, rows.reason, reader, recipe, folder)
+    reward = Rechead(heads.base, reader, module, _reward_weights(Frozen(heads.base, reader), module, rows.valid))
+    weights = fit_final_weights(Frozen(heads.chosen, reader), module, rows.valid)
     log.info("reasoning counts with strength %.3f", weights.strength)
-    last = refit_tower(rows.everything, reader.items, recipe.tower, late.epochs, folder / "head-final")
     return Arms(
         reward=reward,
-        chosen=Rechead(head, reader, module, weights),
-        final=Rechead(head.again(last.tower, rows.everything), reader, module, weights),
-        epochs=(early.epochs, late.epochs),
-        curve=late.curve,
+        chosen=Rechead(heads.chosen, reader, module, weights),
+        final=Rechead(heads.final, reader, module, weights),
+        epochs=heads.epochs,
+        curve=heads.curve,
         reasoning_losses=losses,
     )
+
+
+def make_heads(rows: Rows, reader: Reader, recipe: Recipe, folder: Path) -> Heads:
+    """Fit the heads of the three Recheads; no reasoning is read. A finished fit below `folder` is not repeated."""
+    early = choose_tower(rows.fit, rows.valid.examples, reader.items, recipe.tower, folder / "head-fit")
+    base = _first_head(early.tower, rows, reader, recipe, folder)
+    late = choose_tower(rows.train, rows.valid.examples, reader.items, recipe.tower, folder / "head-train")
+    last = refit_tower(rows.everything, reader.items, recipe.tower, late.epochs, folder / "head-final")
+    return Heads(
+        base=base,
+        chosen=base.again(late.tower, rows.train),
+        final=base.again(last.tower, rows.everything),
+        epochs=(early.epochs, late.epochs),
+        curve=late.curve,
+    )
+
+
+def make_module(
+    heads: Heads, reason: Told, reader: Reader, recipe: Recipe, folder: Path
+) -> tuple[ReasoningModule, list[float]]:
+    """Fit the reasoning module on the reason slice with the head on `fit`; return it and the loss of each epoch."""
+    module = ARCHITECTURES[recipe.architecture](reader.items, recipe.reasoning.seed)
+    return module, fit_reasoning(module, Frozen(heads.base, reader), reason, recipe.reasoning, folder)
 
 
 def _first_head(tower: HistoryTower, rows: Rows, reader: Reader, recipe: Recipe, folder: Path) -> Head:

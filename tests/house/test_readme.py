@@ -30,6 +30,7 @@ RUN_BY = {
     "make bench-data": "infra/test_bench_data.py",
     "make bench-generate": "infra/test_bench_generate.py",
     "make bench-rechead": "infra/test_bench_rechead.py",
+    "make ablate": "infra/test_ablate.py",
     "make gate": "test_readme_commands.py",
     "make promote": "test_readme_commands.py",
     "make serve": "test_readme_commands.py",
@@ -60,7 +61,7 @@ def test_make_commands_name_known_verbs_profiles_and_keys(command: str) -> None:
     done = subprocess.run(["make", "-n", words[1]], cwd=ROOT, env=environment(), capture_output=True, check=False)
     assert done.returncode == 0
     given = dict(word.split("=", 1) for word in words[2:])
-    assert set(given) <= {"PROFILE", "DATA", "SET"}
+    assert set(given) <= {"PROFILE", "DATA", "SET", "ARMS", "SEEDS"}
     overlay.merge(ROOT, given.get("PROFILE", "demo"), given.get("SET", ""), given.get("DATA"))
 
 

@@ -16,6 +16,7 @@ from rporec.backbone.finetune import Example, Tuning, fine_tune
 from rporec.backbone.source import Writer
 from rporec.catalogue import Catalogue
 from rporec.encode.static import StaticEncoder
+from rporec.evaluation import terms
 from rporec.reasoning import lookup
 from rporec.reasoning.parse import render
 from rporec.reasoning.prompt import build_prompt, item_line

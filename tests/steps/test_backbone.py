@@ -38,6 +38,7 @@ def test_a_writer_comes_out_and_the_loss_falls(tmp_path):
     taught = tables.read(folder / "composed.parquet", tables.COMPOSED)
     assert taught.height == 24
     assert not (taught["thought"] == "").any()
+    assert tables.read(folder / "learned.parquet", tables.LEARNED)["row_id"].to_list() == list(range(24))
     assert summary["source"] == "embedded"
     assert outcome.metrics["held_out_loss"] == summary["held_out_loss"]
 
@@ -74,6 +75,7 @@ def test_a_pretrained_model_is_taken_from_its_folder(tmp_path):
     assert taken.render("x") == "<|user|>x<|model|>"
     assert taken.model.lm_head.weight.equal(writer.model.lm_head.weight)
     assert outcome.metrics["steps"] == 0
+    assert tables.read(tmp_path / "outputs/backbone/learned.parquet", tables.LEARNED).is_empty()
 
 
 @pytest.mark.parametrize("lora_rank", [0, 4])

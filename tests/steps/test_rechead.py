@@ -10,9 +10,11 @@ import torch
 import yaml
 
 from rporec import tables
+from rporec.catalogue import Catalogue
 from rporec.errors import InputError
 from rporec.files import read_json
 from rporec.reasoning.parse import Parsed, render
+from rporec.reasoning.prompt import item_line
 from rporec.rechead import arms
 from rporec.rechead.model import Rechead
 from rporec.rechead.tower import HistoryTower
@@ -45,6 +47,8 @@ def prepare(root: Path, **changes: object) -> Path:
     train = pl.concat([frames["fit"], frames["reason"], frames["align"]])
     tables.write(train, out / "sequence/train.parquet", tables.ROWS)
     tables.write(frames["valid"], out / "sequence/valid.parquet", tables.ROWS)
+    learned = frames["fit"].select("row_id")
+    tables.write(learned, out / "backbone/learned.parquet", tables.LEARNED)
     told = [
         (int(group), label, samples[0])
         for label, part in (("reason", rows.reason), ("valid", rows.valid))
@@ -96,6 +100,8 @@ def test_every_output_is_there_and_loads(made: Path) -> None:
     assert told["valid"]["reasoning"]["ndcg@10"] > told["valid"]["no_reasoning"]["ndcg@10"]
     assert told["weights"]["chosen"]["strength"] > 0
     assert not {path.suffix for path in out.rglob("*") if path.is_file()} - {".json", ".csv", ".safetensors"}
+    assert told["memory"]["memorised"] is False
+    assert told["memory"]["groups"] == 400
     assert read_json(made / "records/rechead.json")["closing"].startswith("3 heads")
 
 
@@ -107,6 +113,30 @@ def test_a_killed_stage_ends_with_the_same_bytes(made: Path, tmp_path: Path, nam
     assert not (root / "outputs/rechead").exists()
     stage.execute("rechead", rechead, root)
     assert hashes(root) == hashes(made)
+
+
+def test_a_planted_memory_stops_the_stage(tmp_path: Path) -> None:
+    root = prepare(tmp_path)
+    path = root / "outputs/cot/completions.parquet"
+    told = tables.read(path, tables.COMPLETIONS)
+    targets = tables.read(root / "outputs/sequence/train.parquet", tables.ROWS).unique("group", keep="first")
+    known = Catalogue.from_table(world.items())
+    memory = {group: render("so", item_line(target, known)) for group, target in targets["group", "target"].iter_rows()}
+    texts = [memory.get(group, text) for group, text in told["group", "completion"].iter_rows()]
+    tables.write(told.with_columns(completion=pl.Series(texts)), path, tables.COMPLETIONS)
+    with pytest.raises(InputError, match="memorised targets of the slice reason"):
+        stage.execute("rechead", rechead, root)
+    assert not (root / "outputs/rechead").exists()
+
+
+def test_rows_that_the_backbone_learned_are_refused(tmp_path: Path) -> None:
+    root = prepare(tmp_path)
+    train = tables.read(root / "outputs/sequence/train.parquet", tables.ROWS)
+    learned = train.filter(pl.col("slice") != "align").select("row_id")
+    tables.write(learned, root / "outputs/backbone/learned.parquet", tables.LEARNED)
+    with pytest.raises(InputError, match="learned rows of the slice reason"):
+        stage.execute("rechead", rechead, root)
+    assert not (root / "outputs/rechead").exists()
 
 
 def test_a_missing_table_is_named(made: Path, tmp_path: Path) -> None:

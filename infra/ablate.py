@@ -1,0 +1,191 @@
+"""Ablations of what a run left: `make ablate PROFILE=…`, with `ARMS=` and `SEEDS=` to choose. `python -m infra.ablate`.
+
+Needs a finished `make run` of the profile (up to stage `cot`). Every arm and seed leaves a small file below
+work/ablate/<hash of inputs, parameters and code>, so that a killed call goes on; the table, the figures and the plot
+go to reports/. Nothing here is served or judged by a gate.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from threadpoolctl import threadpool_limits
+
+from infra import deps, workspace
+from infra.ablate_arms import ARMS, Seed, left_out
+from infra.ablate_texts import Material
+from infra.workspace import Workspace
+from rporec import tables
+from rporec.errors import InputError
+from rporec.evaluation import ablation
+from rporec.files import read_json, sha256_path, write_json, write_text
+from steps.stage import guarded
+
+log = logging.getLogger("rporec")
+_SEEDS = 3
+_NEEDED = (
+    "ingest/items.parquet", "sequence/train.parquet", "sequence/valid.parquet", "sequence/test.parquet",
+    "backbone/model", "cot/completions.parquet",
+)  # fmt: skip
+_STAGES = ("backbone", "cot", "rechead")  # whose code and parameters an arm hangs on
+_ARM, _PAPER, _SAMPLED = 0.15, 0.8, 7.0  # roughly, of the times of the stages rechead, rechead and cot
+
+
+def main() -> None:
+    """Run what is asked for; bad input is one message and exit code 1."""
+    try:
+        guarded(lambda: ablate(Path.cwd()))
+    except KeyboardInterrupt:
+        sys.stderr.write("ablate: stopped; the same command goes on from here\n")
+        sys.exit(130)
+
+
+def ablate(folder: Path) -> None:
+    """Run the arms that PROFILE, ARMS and SEEDS ask for and are not done, then write the reports."""
+    profile, data, settings = (os.environ.get(name, "").strip() for name in ("PROFILE", "DATA", "SET"))
+    space = workspace.existing(profile, folder)
+    if data or settings:
+        raise InputError("ablations take the last run as it is", field="DATA, SET", cure="leave them to make run")
+    seeds, (arms, out) = asked_seeds(os.environ.get("SEEDS", ""), space), asked_arms(os.environ.get("ARMS", ""), space)
+    with workspace.locked(space.checkout, space.root):
+        _has_outputs(space)
+        work = space.root / "work" / "ablate" / inputs_hash(space)
+        work.mkdir(parents=True, exist_ok=True)
+        torch.set_num_threads(space.params.run.threads)
+        torch.use_deterministic_algorithms(mode=True)
+        with threadpool_limits(limits=space.params.run.threads):
+            _run(Material.load(space, work), arms, seeds, _times(space.root))
+        report(space, work, arms, seeds, out)
+
+
+def asked_seeds(text: str, space: Workspace) -> list[int]:
+    """Return the seeds of SEEDS, or three from run.seed on.
+
+    Raises:
+        InputError: one is no whole number of at least 0, or none is left.
+    """
+    words = text.replace(",", " ").split()
+    if not all(word.isdecimal() for word in words):
+        raise InputError(
+            "a seed is not a number", field="SEEDS", value=text, rule="whole numbers, at least 0", cure='SEEDS="7 8 9"'
+        )
+    first = space.params.run.seed
+    return list(dict.fromkeys(map(int, words))) or list(range(first, first + _SEEDS))
+
+
+def asked_arms(text: str, space: Workspace) -> tuple[list[str], dict[str, str]]:
+    """Return the arms of ARMS, or all, always with what they are compared to; and those left out with the reason.
+
+    Raises:
+        InputError: an arm does not exist, or says nothing for this profile.
+    """
+    words, out = text.replace(",", " ").split(), left_out(space.params)
+    for word in words:
+        if word not in ARMS or word in out:
+            known = ", ".join(name for name in ARMS if name not in out)
+            raise InputError(
+                f"the arm cannot be run: {out.get(word, 'there is no such arm')}",
+                field="ARMS", value=word, rule=f"some of {known}", cure="leave ARMS empty for all of them",
+            )  # fmt: skip
+    wanted = [name for name in ARMS if name not in out and (not words or name in words or name == "no_reasoning")]
+    return wanted, out if not words else {}
+
+
+def inputs_hash(space: Workspace) -> str:
+    """Return what names the folder of the arms: a hash of the run's outputs, its parameters and the code."""
+    digest = hashlib.sha256()
+    for name in _NEEDED:
+        digest.update(f"{name} {sha256_path(space.root / 'outputs' / name)}\n".encode())
+    for section in ("run", *_STAGES):
+        digest.update(space.params.section(section).model_dump_json().encode())
+    modules = {name for stage in _STAGES for name in deps.stage_modules(space.checkout, stage)}
+    own = {
+        "infra/ablate_arms.py",
+        "infra/ablate_texts.py",
+        "rporec/rechead/variants.py",
+        "rporec/evaluation/scoring.py",
+    }
+    for name in sorted(modules | own):
+        digest.update((space.checkout / name).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _run(material: Material, arms: list[str], seeds: list[int], times: dict[str, float]) -> None:
+    """Run the arms that have left no figures yet, seed by seed."""
+    todo = [(seed, arm) for seed in seeds for arm in arms if not _done(material.work, arm, seed).exists()]
+    total = len(arms) * len(seeds)
+    log.info("ablate: %d arms x %d seeds, %d done before; %s", len(arms), len(seeds), total - len(todo),
+             estimate(todo, times))  # fmt: skip
+    started = time.monotonic()
+    for seed in dict.fromkeys(seed for seed, _ in todo):
+        work = Seed(material, seed)
+        for arm in [name for own, name in todo if own == seed]:
+            begun = time.monotonic()
+            reached = work.run(arm, material.work)
+            count = sum(_done(material.work, name, own).exists() for own in seeds for name in arms)
+            log.info("ablate: %s, seed %d: test NDCG@10 %.4f (%.0f s; %d of %d after %.0f min)", arm, seed, reached,
+                     time.monotonic() - begun, count, total, (time.monotonic() - started) / 60)  # fmt: skip
+
+
+def estimate(todo: list[tuple[int, str]], times: dict[str, float]) -> str:
+    """Return how long arms may take, from the seconds that the run's stages took."""
+    if not todo:
+        return "nothing left to do"
+    if not set(_STAGES) <= set(times):
+        return "no time of the run's stages is known, so none can be told"
+    head, cot = times["rechead"], times["cot"]
+    seeds = {seed for seed, _ in todo}
+    seconds = len(seeds) * head + len(todo) * _ARM * head
+    seconds += _PAPER * head * len({seed for seed, arm in todo if ARMS[arm].paper})
+    seconds += _SAMPLED * cot * len({seed for seed, arm in todo if ARMS[arm].texts == "sampled"})
+    seconds += (times["backbone"] + cot) * any(ARMS[arm].texts == "memorised" for _, arm in todo)
+    return f"about {max(1, round(seconds / 60))} min by the times of the last run"
+
+
+def report(space: Workspace, work: Path, arms: list[str], seeds: list[int], out: dict[str, str]) -> None:
+    """Write ablate.json, ablate.md and ablate.svg into the profile's reports and print the table."""
+    found = {arm: {seed: tables.read(work / f"{arm}-{seed}.parquet", tables.ABLATED) for seed in seeds} for arm in arms}
+    params = space.params.evaluate
+    told: dict[str, Any] = {
+        "profile": space.params.run.profile, "inputs": work.name, "seeds": seeds, "confidence": params.confidence,
+        "says": {arm: ARMS[arm].says for arm in arms}, "left_out": out,
+        "strength": {arm: {str(s): read_json(_done(work, arm, s))["strength"] for s in seeds} for arm in arms},
+        **ablation.summary(found, params, space.params.run.seed),
+    }  # fmt: skip
+    folder = space.checkout / "reports" / ("" if space.in_place else space.params.run.profile)
+    table = ablation.markdown(told)
+    write_json(folder / "ablate.json", told)
+    write_text(folder / "ablate.md", table)
+    write_text(folder / "ablate.svg", ablation.plot(told, [arm for arm in arms if ARMS[arm].leak]))
+    sys.stdout.write(f"\n{table}\n{folder / 'ablate.md'}, ablate.json, ablate.svg\n")
+
+
+def _done(work: Path, arm: str, seed: int) -> Path:
+    return work / f"{arm}-{seed}.json"  # written last
+
+
+def _times(root: Path) -> dict[str, float]:
+    files = {stage: root / "records" / f"{stage}.json" for stage in _STAGES}
+    return {stage: float(read_json(file)["seconds"]) for stage, file in files.items() if file.is_file()}
+
+
+def _has_outputs(space: Workspace) -> None:
+    for name in _NEEDED:
+        if not (space.root / "outputs" / name).exists():
+            profile = "" if space.in_place else f" PROFILE={space.params.run.profile}"
+            raise InputError(
+                "there is no finished run to ablate", file=space.root / "outputs" / name, field="PROFILE",
+                value=space.params.run.profile, rule="the outputs of the stages up to cot",
+                cure=f"make run{profile} first, with the same DATA",
+            )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

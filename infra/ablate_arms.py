@@ -1,0 +1,188 @@
+"""The arms of the ablations: what each changes, and how one is fitted and scored for a seed.
+
+The heads of a seed are fitted once for all arms; an arm fits its reasoning module, and the weights of the reasoning on
+valid, as stage `rechead` does. What is fitted is kept as checkpoints, so that a killed call goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from infra.ablate_texts import Material, Spoken
+from rporec import tables
+from rporec.catalogue import Catalogue
+from rporec.config import Params
+from rporec.evaluation.metrics import Ranks, ndcg
+from rporec.evaluation.scoring import TestSet, rank_rows, shuffle_reasoning
+from rporec.files import write_json
+from rporec.rechead import variants
+from rporec.rechead.arms import Heads, Recipe, make_heads, make_module, make_reader
+from rporec.rechead.model import Head, Rechead
+from rporec.rechead.reader import Reader
+from rporec.rechead.reasoning import Frozen, Told, fit_final_weights
+from steps.rechead import recipe, rows_of
+
+Change = Callable[[Told, Catalogue], Told]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm.
+
+    Args:
+        says: what it is, a clause for people.
+        texts: whose completions it reads: `written`, `sampled`, `memorised`, or None for no reasoning at all.
+        change: made to the reasoning of all three slices before the module is fitted.
+        paper: whether the heads and the module are those of the architecture `paper`.
+        strangers: whether the module of the arm `reasoning` reads other users' reasoning on valid and test.
+        leak: whether it knows targets by design.
+    """
+
+    says: str
+    texts: str | None = "written"
+    change: Change | None = None
+    paper: bool = False
+    strangers: bool = False
+    leak: bool = False
+
+
+def _samples(count: int) -> Change:
+    return lambda told, _: variants.first_samples(told, count)
+
+
+ARMS = {
+    "no_reasoning": Arm("the history head alone, which never saw reasoning", texts=None),
+    "reasoning": Arm("everything on: the completions of the run itself"),
+    "shuffled_reasoning": Arm("the module of `reasoning` reads a stranger's completions", strangers=True),
+    "thought_only": Arm("answers emptied, module fitted anew", change=lambda told, _: variants.thought_only(told)),
+    "answer_only": Arm("thoughts emptied, module fitted anew", change=lambda told, _: variants.answer_only(told)),
+    "oracle_answer": Arm(
+        "the ceiling: the answer is the line of a true target, a leak by design that nothing serves",
+        change=variants.oracle_answer, leak=True,
+    ),
+    "paper_no_reasoning": Arm("the head of architecture `paper` alone", texts=None, paper=True),
+    "paper": Arm("architecture `paper` with the completions of the run", paper=True),
+    "samples_1": Arm("one sample a group at temperature .5", "sampled", _samples(1)),
+    "samples_4": Arm("four samples a group at temperature .5, averaged", "sampled", _samples(4)),
+    "samples_8": Arm("eight samples a group at temperature .5, averaged", "sampled", _samples(8)),
+    "cross_fitting_off": Arm("completions of a backbone that also learned the rows of slice reason", "memorised"),
+}  # fmt: skip
+
+
+def left_out(params: Params) -> dict[str, str]:
+    """Return the arms that say nothing for these parameters, with the reason."""
+    found: dict[str, str] = {}
+    if params.rechead.architecture == "paper":
+        found |= dict.fromkeys(("paper", "paper_no_reasoning"), "the profile's own architecture is `paper`")
+    if not params.backbone.epochs:
+        found["cross_fitting_off"] = "the backbone is not tuned (backbone.epochs is 0)"
+    elif params.backbone.teacher.url is not None:
+        found["cross_fitting_off"] = "a teacher would be asked, and paid, for the rows of slice reason"
+    return found
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What an arm needs of one architecture: its reader, recipe and heads."""
+
+    reader: Reader
+    recipe: Recipe
+    heads: Heads
+
+
+class Seed:
+    """The work of one seed; heads and texts are made when the first arm asks for them.
+
+    Args:
+        material: rows and texts.
+        seed: of tower, mixer, reasoning module and samples.
+    """
+
+    def __init__(self, material: Material, seed: int) -> None:
+        self.material, self.seed = material, seed
+        self.folder = material.work / f"seed-{seed}"
+        self.fitted, self.spoken = cache(self._fit), cache(self._read)
+
+    @cached_property
+    def parts(self) -> dict[str, tuple[pl.DataFrame, TestSet]]:
+        """The rows that are ranked, in the order of their group and row id."""
+        frames = {"valid": self.material.valid, "test": self.material.test}
+        ordered = {name: rows.sort("group", "row_id") for name, rows in frames.items()}
+        return {name: (rows, TestSet.from_rows(rows)) for name, rows in ordered.items()}
+
+    def run(self, name: str, done: Path) -> float:
+        """Fit and score one arm, write its ranks and last its figures `<name>-<seed>.json`; return test NDCG@10."""
+        started = time.monotonic()
+        scorers, strength = self._scorers(name, ARMS[name])
+        frames, means = [], {}
+        for part, (rows, _) in self.parts.items():
+            ranks = self._rank(part, *scorers[part])
+            columns = {"above": pl.Series(ranks.above, dtype=pl.Int32), "ties": pl.Series(ranks.ties, dtype=pl.Int32)}
+            frames.append(rows.select("row_id", "user_id", slice=pl.lit(part)).with_columns(**columns))
+            means[part] = float(ndcg(ranks, 10).mean()) if rows.height else 0.0
+        tables.write(pl.concat(frames), done / f"{name}-{self.seed}.parquet", tables.ABLATED)
+        told: dict[str, Any] = {"arm": name, "seed": self.seed, "strength": strength, "ndcg@10": means}
+        write_json(done / f"{name}-{self.seed}.json", told | {"seconds": round(time.monotonic() - started, 1)})
+        return means["test"]
+
+    def _scorers(self, name: str, arm: Arm) -> tuple[dict[str, tuple[Head | Rechead, Told | None]], float | None]:
+        """Return, for valid and test, what ranks and the reasoning that it reads, and the strength of the reasoning."""
+        fitted = self.fitted(arm.paper)
+        heads: dict[str, Head] = {"valid": fitted.heads.chosen, "test": fitted.heads.final}
+        if arm.texts is None:
+            return {part: (head, None) for part, head in heads.items()}, None
+        spoken = self.spoken(arm.texts)
+        if arm.change is not None:
+            known = self.material.catalogue
+            spoken = Spoken(*(arm.change(told, known) for told in (spoken.reason, spoken.valid, spoken.test)))
+        own = self.folder / ("reasoning" if arm.strangers else name)
+        own.mkdir(parents=True, exist_ok=True)
+        module, _ = make_module(fitted.heads, spoken.reason, fitted.reader, fitted.recipe, own)
+        weights = fit_final_weights(Frozen(fitted.heads.chosen, fitted.reader), module, spoken.valid)
+        read = {"valid": spoken.valid, "test": spoken.test}
+        if arm.strangers:
+            read = {part: self._strange(part, told) for part, told in read.items()}
+        found: dict[str, tuple[Head | Rechead, Told | None]] = {
+            part: (Rechead(head, fitted.reader, module, weights), read[part]) for part, head in heads.items()
+        }
+        return found, weights.strength
+
+    def _strange(self, part: str, told: Told) -> Told:
+        users = self.parts[part][1].users
+        return Told(told.examples, shuffle_reasoning(told.samples, users, self.seed))
+
+    def _rank(self, part: str, scorer: Head | Rechead, told: Told | None) -> Ranks:
+        test = self.parts[part][1]
+
+        def score(places: slice) -> dict[str, Any]:
+            histories = test.histories[places]
+            if isinstance(scorer, Rechead):
+                assert told is not None
+                return {"arm": scorer.score(histories, told.samples[places]).numpy()}
+            return {"arm": scorer.logits(histories).numpy()}
+
+        return rank_rows(test, ["arm"], score, self.material.catalogue.n)["arm"]
+
+    def _fit(self, paper: bool) -> Fitted:
+        material, params = self.material, self.material.params
+        head = params.rechead.model_copy(update={"architecture": "paper"} if paper else {})
+        params = params.model_copy(update={"rechead": head, "run": params.run.model_copy(update={"seed": self.seed})})
+        rows = rows_of(material.train, material.valid, material.written())
+        reader = make_reader(material.catalogue, head.text_dim, self.seed)
+        own = recipe(params, material.catalogue.n, rows.everything.longest)
+        folder = self.folder / f"heads-{head.architecture}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return Fitted(reader, own, make_heads(rows, reader, own, folder))
+
+    def _read(self, texts: str) -> Spoken:
+        if texts == "sampled":
+            return Spoken.of(self.material, self.material.sampled(self.seed))
+        written = self.material.memorised() if texts == "memorised" else self.material.written()
+        return Spoken.of(self.material, written)

@@ -1,0 +1,147 @@
+"""What ablations show: means, paired intervals against two arms, a table and a plot, from the ranks of arms and seeds.
+
+Seeds are averaged per row before the bootstrap, which resamples users. Not for fitting arms (`infra.ablate`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from rporec.config import EvaluateParams
+from rporec.evaluation import compare
+from rporec.evaluation.charts import Bar, bar_file
+from rporec.evaluation.metrics import Ranks, hit_rate, ndcg
+
+AGAINST = ("no_reasoning", "reasoning")
+PRIMARY = "ndcg@10"
+_METRICS = {PRIMARY: ndcg, "hr@10": hit_rate}
+_K = 10
+
+Array = npt.NDArray[np.float64]
+Found = Mapping[str, Mapping[int, pl.DataFrame]]
+
+
+def summary(found: Found, params: EvaluateParams, seed: int) -> dict[str, Any]:
+    """Return the figures of every arm on `test` and on `valid`.
+
+    Args:
+        found: by arm and seed, the ABLATED table; all hold the same rows, and all arms the same seeds.
+        params: resamples and level of the intervals.
+        seed: of the bootstrap.
+    """
+    return {part: _part(found, part, params, seed) for part in ("test", "valid")}
+
+
+def _part(found: Found, part: str, params: EvaluateParams, seed: int) -> dict[str, Any]:
+    frames = {
+        arm: {own: table.filter(slice=part).sort("row_id") for own, table in seeds.items()}
+        for arm, seeds in found.items()
+    }
+    some = next(iter(next(iter(frames.values())).values()))
+    rows = {arm: {own: _rows(table) for own, table in seeds.items()} for arm, seeds in frames.items()}
+    means = {
+        arm: {m: np.mean([own[m] for own in seeds.values()], axis=0) for m in _METRICS} for arm, seeds in rows.items()
+    }
+    pairs = [(arm, other, metric) for arm in rows for other in AGAINST if other in rows for metric in _METRICS]
+    table = np.stack([means[arm][metric] - means[other][metric] for arm, other, metric in pairs], axis=1)
+    users = some["user_id"].to_numpy()
+    intervals = compare.compare_columns(table, users, params.resamples, 1 - params.confidence, seed)
+    arms: dict[str, Any] = {
+        arm: {
+            "mean": {metric: _mean(values) for metric, values in means[arm].items()},
+            "by_seed": {
+                str(own): {metric: _mean(values) for metric, values in by_metric.items()}
+                for own, by_metric in rows[arm].items()
+            },
+            "minus": {other: {} for other in AGAINST if other in rows},
+        }
+        for arm in rows
+    }
+    for (arm, other, metric), interval in zip(pairs, intervals, strict=True):
+        arms[arm]["minus"][other][metric] = asdict(interval)
+    return {"rows": some.height, "users": some["user_id"].n_unique(), "arms": arms}
+
+
+def _rows(table: pl.DataFrame) -> dict[str, Array]:
+    ranks = Ranks(*(table[name].to_numpy().astype(np.int64) for name in ("above", "ties")))
+    return {name: metric(ranks, _K) for name, metric in _METRICS.items()}
+
+
+def _mean(values: Array) -> float | None:
+    return float(values.mean()) if len(values) else None
+
+
+def markdown(told: Mapping[str, Any]) -> str:
+    """Return the table for people.
+
+    Args:
+        told: ablate.json: `profile`, `seeds`, `says` (arm to clause), `left_out` (arm to reason), `confidence`,
+            `strength` (arm to seed to the weight that valid gave the reasoning, None without any), and the figures
+            of `summary`.
+    """
+    test, valid = told["test"], told["valid"]
+    seeds = ", ".join(str(seed) for seed in told["seeds"])
+    level = f"{told['confidence']:.0%} intervals, resampled by user"
+    lines = [
+        f"# Ablations of `{told['profile']}`",
+        "",
+        f"{test['rows']} test rows of {test['users']} users, full catalogue; seeds {seeds}, averaged per row; {level}.",
+        "",
+        f"| arm | NDCG@10 | HR@10 | NDCG@10 − no_reasoning | NDCG@10 − reasoning | seeds {seeds} | valid NDCG@10 "
+        "| strength |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for arm, own in test["arms"].items():
+        by_seed = ", ".join(_figure(one[PRIMARY]) for one in own["by_seed"].values())
+        cells = [
+            arm, _figure(own["mean"][PRIMARY]), _figure(own["mean"]["hr@10"]),
+            *(_difference(own["minus"].get(other), arm == other) for other in AGAINST),
+            by_seed, _figure(valid["arms"][arm]["mean"][PRIMARY]), _strengths(told["strength"][arm]),
+        ]  # fmt: skip
+        lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", "Strength: the weight that `valid` gave the reasoning, by seed; 0 = the reasoning is shut out.", ""]
+    lines += [*(f"- `{arm}`: {told['says'][arm]}" for arm in test["arms"])]
+    lines += [f"- `{arm}` was left out: {reason}" for arm, reason in told["left_out"].items()]
+    return "\n".join(lines) + "\n"
+
+
+def plot(told: Mapping[str, Any], leaks: Sequence[str]) -> str:
+    """Return an SVG file: NDCG@10 of every arm minus `no_reasoning` on test.
+
+    Args:
+        told: as for `markdown`.
+        leaks: arms that know targets by design; they would hide all others, so that they are told of below the bars.
+    """
+    bars, notes = [], []
+    for arm, own in told["test"]["arms"].items():
+        found = own["minus"].get(AGAINST[0], {}).get(PRIMARY)
+        if arm == AGAINST[0] or found is None or found["difference"] is None:
+            continue
+        if arm in leaks:
+            notes.append(f"{arm} (knows the target by design, not drawn): {_difference(own['minus'][AGAINST[0]])}")
+        else:
+            bars.append(Bar(arm, found["difference"], found["low"], found["high"], strong=arm == AGAINST[1]))
+    title = f"NDCG@10 minus no_reasoning, {told['profile']}, test, {len(told['seeds'])} seeds"
+    return bar_file(title, bars or [Bar(AGAINST[0], 0.0)], notes)
+
+
+def _figure(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def _strengths(by_seed: Mapping[str, float | None]) -> str:
+    return ", ".join("–" if value is None else f"{value:.2f}" for value in by_seed.values())
+
+
+def _difference(found: Mapping[str, Any] | None, same: bool = False) -> str:
+    if same or not found or found[PRIMARY]["difference"] is None:
+        return "–"
+    own = found[PRIMARY]
+    span = "" if own["low"] is None else f" [{own['low']:+.4f}, {own['high']:+.4f}]"
+    return f"{own['difference']:+.4f}{span}"

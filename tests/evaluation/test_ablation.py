@@ -1,0 +1,80 @@
+"""Figures of ablations on ranks worked by hand: seeds averaged per row, differences paired, table and plot whole."""
+
+from xml.etree import ElementTree
+
+import polars as pl
+import pytest
+
+from rporec import config, tables
+from rporec.evaluation import ablation
+from tests.project import ROOT
+
+PARAMS = config.load(ROOT / "params.yaml").evaluate.model_copy(update={"resamples": 200})
+USERS = ["a", "a", "b", "c"]
+
+
+def table(*above: int) -> pl.DataFrame:
+    """Ranks of four rows on each slice, without ties."""
+    rows = [(part, row, USERS[row], own, 0) for part in ("valid", "test") for row, own in enumerate(above)]
+    return pl.DataFrame(rows, schema=tables.ABLATED.columns, orient="row")
+
+
+FOUND = {
+    "no_reasoning": {7: table(0, 20, 20, 20), 8: table(0, 20, 20, 20)},
+    "reasoning": {7: table(0, 0, 20, 20), 8: table(0, 20, 0, 20)},
+    "oracle_answer": {7: table(0, 0, 0, 0), 8: table(0, 0, 0, 0)},
+}
+TOLD = {
+    "profile": "tiny", "seeds": [7, 8], "confidence": 0.95, "says": dict.fromkeys(FOUND, "so <be> it"),
+    "left_out": {"paper": "no reason"}, "strength": {arm: {"7": None, "8": 0.25} for arm in FOUND},
+    **ablation.summary(FOUND, PARAMS, 1),
+}  # fmt: skip
+
+
+def test_means_are_those_of_all_seeds_and_differences_are_paired():
+    arms = TOLD["test"]["arms"]
+    assert arms["reasoning"]["mean"] == pytest.approx({"ndcg@10": 0.5, "hr@10": 0.5})
+    assert arms["no_reasoning"]["by_seed"]["8"]["ndcg@10"] == pytest.approx(0.25)
+    found = arms["reasoning"]["minus"]["no_reasoning"]["ndcg@10"]
+    assert found["difference"] == pytest.approx(0.25)
+    assert (found["n"], found["users"]) == (4, 3)
+    assert found["low"] < 0.25 < found["high"]
+    same = arms["reasoning"]["minus"]["reasoning"]["ndcg@10"]
+    assert (same["difference"], same["low"], same["high"]) == (0, 0, 0)
+
+
+def test_seeds_are_averaged_before_users_are_drawn():
+    """Two seeds that say the same are no more data than one."""
+    one = ablation.summary({arm: {7: seeds[7]} for arm, seeds in FOUND.items()}, PARAMS, 1)
+    twice = ablation.summary({arm: {7: seeds[7], 8: seeds[7]} for arm, seeds in FOUND.items()}, PARAMS, 1)
+    assert one["test"]["arms"]["reasoning"]["minus"] == twice["test"]["arms"]["reasoning"]["minus"]
+
+
+def test_the_table_has_a_line_an_arm():
+    lines = ablation.markdown(TOLD).splitlines()
+    (line,) = [line for line in lines if line.startswith("| reasoning ")]
+    assert line.startswith("| reasoning | 0.5000 | 0.5000 | +0.2500 [")
+    assert line.endswith("| – | 0.5000, 0.5000 | 0.5000 | –, 0.25 |")
+    heads = [line.count("|") for line in lines if line.startswith("|")]
+    assert len(heads) == 5
+    assert len(set(heads)) == 1
+    assert "- `paper` was left out: no reason" in lines
+
+
+def test_the_plot_stands_alone_and_a_leak_does_not_hide_the_rest():
+    root = ElementTree.fromstring(ablation.plot(TOLD, ["oracle_answer"]))
+    space = "{http://www.w3.org/2000/svg}"
+    texts = [text.text for text in root.iter(f"{space}text")]
+    assert root.tag == f"{space}svg"
+    assert "reasoning" in texts
+    assert "oracle_answer" not in texts
+    assert any("knows the target by design" in text and "+0.7500" in text for text in texts)
+    assert ElementTree.fromstring(ablation.plot(TOLD | {"profile": "<&"}, list(FOUND))).tag == root.tag
+
+
+def test_no_rows_are_no_figures():
+    none = {arm: {7: seeds[7].head(0)} for arm, seeds in FOUND.items()}
+    told = TOLD | {"seeds": [7]} | ablation.summary(none, PARAMS, 1)
+    assert told["test"]["arms"]["reasoning"]["mean"]["ndcg@10"] is None
+    assert "| reasoning | – | – | – | – |" in ablation.markdown(told)
+    ElementTree.fromstring(ablation.plot(told, []))

@@ -1,0 +1,159 @@
+"""`make ablate` on a finished run of profile tiny: every arm for real, kill -9 and on, bad input."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from infra import ablate, workspace
+from infra.ablate_arms import ARMS
+from rporec.errors import InputError
+from rporec.files import read_json
+from tests import project
+from tests.project import ROOT
+from tests.worlds import World, only_me
+
+SUBSET = "ARMS=reasoning shuffled_reasoning oracle_answer paper"
+
+
+@pytest.fixture(scope="module")
+def alone(world: World, base: Path) -> Iterator[World]:
+    with only_me(base):
+        yield world
+
+
+@pytest.fixture(scope="module")
+def done(alone: World) -> Path:
+    """The arms' folder after one undisturbed call of all of them with one seed."""
+    made = project.make(alone.clone, "ablate", "PROFILE=tiny", "SEEDS=7", timeout=1800)
+    assert made.returncode == 0, made.stdout[-4000:] + made.stderr[-4000:]
+    assert f"{len(ARMS)} arms x 1 seeds, 0 done before; about" in made.stderr
+    assert f"{len(ARMS)} of {len(ARMS)} after" in made.stderr
+    assert "| oracle_answer |" in made.stdout
+    (folder,) = (alone.root / "work/ablate").iterdir()
+    return folder
+
+
+def test_every_arm_has_figures_and_the_reports_are_whole(done: Path, alone: World):
+    reports = alone.clone / "reports/tiny"
+    told = read_json(reports / "ablate.json")
+    arms = told["test"]["arms"]
+    assert list(arms) == list(ARMS)
+    assert told["left_out"] == {}
+    oracle = arms["oracle_answer"]["minus"]["no_reasoning"]["ndcg@10"]
+    assert oracle["low"] > 0.1  # whoever is told the target ranks it
+    assert arms["paper"]["mean"] != arms["reasoning"]["mean"]
+    assert told["test"]["rows"] == read_json(alone.root / "outputs/evaluate/metrics.json")["rows"]
+    assert sorted(path.name for path in done.glob("*.json")) == sorted(f"{arm}-7.json" for arm in ARMS)
+    ElementTree.fromstring((reports / "ablate.svg").read_text())
+    assert (reports / "ablate.md").read_text().count("\n| ") == len(ARMS) + 1
+
+
+def test_the_arm_without_reasoning_and_that_with_it_are_those_of_the_run(done: Path, alone: World):
+    """Same seed, same rows, same code: the ablation's heads are those that stage rechead fitted."""
+    valid = read_json(alone.root / "outputs/rechead/rechead.json")["valid"]
+    for arm in ("reasoning", "no_reasoning"):
+        found = read_json(done / f"{arm}-7.json")["ndcg@10"]["valid"]
+        assert found == pytest.approx(valid[arm]["ndcg@10"], abs=1e-6)
+
+
+def test_a_killed_call_goes_on_without_repeating_an_arm(done: Path, alone: World):
+    aside = done.with_name("aside")
+    shutil.rmtree(aside, ignore_errors=True)
+    done.rename(aside)
+    try:
+        call = project.start(alone.clone, "ablate", "PROFILE=tiny", "SEEDS=7", SUBSET)
+        deadline = time.monotonic() + 900
+        while not list(done.glob("reasoning-7.json")):
+            assert call.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.killpg(call.pid, signal.SIGKILL)
+        call.wait()
+        before = {path: path.stat().st_mtime_ns for path in done.glob("*-7.*") if path.suffix in (".json", ".parquet")}
+        finished = sum(path.suffix == ".json" for path in before)
+        assert 1 <= finished < 5
+        made = project.make(alone.clone, "ablate", "PROFILE=tiny", "SEEDS=7", SUBSET, timeout=1800)
+        assert made.returncode == 0, made.stderr[-4000:]
+        assert f"5 arms x 1 seeds, {finished} done before" in made.stderr
+        kept = [path for path in before if path.with_suffix(".json") in before]
+        assert {path: path.stat().st_mtime_ns for path in kept} == {path: before[path] for path in kept}
+        for path in done.glob("*-7.parquet"):
+            assert path.read_bytes() == (aside / path.name).read_bytes(), path.name
+        again = project.make(alone.clone, "ablate", "PROFILE=tiny", "SEEDS=7", SUBSET)
+        assert "5 done before; nothing left to do" in again.stderr
+    finally:
+        shutil.rmtree(done, ignore_errors=True)
+        aside.rename(done)
+
+
+def test_another_input_is_another_folder(done: Path, alone: World):
+    space = workspace.existing("tiny", alone.clone)
+    assert ablate.inputs_hash(space) == done.name
+    params = space.params
+    other = params.model_copy(update={"rechead": params.rechead.model_copy(update={"reasoning_epochs": 1})})
+    assert ablate.inputs_hash(replace(space, params=other)) != done.name
+
+
+def test_without_a_run_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    clone = project.clone(tmp_path)
+    done = project.make(clone, "ablate", "PROFILE=tiny")
+    assert done.returncode != 0
+    assert "this profile has not run" in done.stderr
+    assert "make run first" in done.stderr
+    monkeypatch.setenv("RPOREC_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(clone)
+    with pytest.raises(InputError, match="no finished run"):
+        ablate.ablate(clone)
+    monkeypatch.setenv("SET", "run.seed=3")
+    with pytest.raises(InputError, match="take the last run as it is"):
+        ablate.ablate(clone)
+
+
+@pytest.fixture
+def space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> workspace.Workspace:
+    monkeypatch.setenv("RPOREC_HOME", str(tmp_path))
+    return workspace.plan("tiny", "", "", ROOT)
+
+
+def test_arms_and_seeds_are_chosen_and_wrong_ones_named(space: workspace.Workspace):
+    assert ablate.asked_seeds("", space) == [7, 8, 9]
+    assert ablate.asked_seeds("3, 1 3", space) == [3, 1]
+    assert ablate.asked_arms("paper", space) == (["no_reasoning", "paper"], {})
+    assert ablate.asked_arms("", space)[0] == list(ARMS)
+    for text in ("seven", "-1", "1.5"):
+        with pytest.raises(InputError, match="not a number"):
+            ablate.asked_seeds(text, space)
+    with pytest.raises(InputError, match="no such arm"):
+        ablate.asked_arms("reasoning oracle", space)
+
+
+def test_arms_that_would_say_nothing_are_left_out_with_the_reason(space: workspace.Workspace):
+    params = space.params
+    untuned = params.model_copy(
+        update={
+            "backbone": params.backbone.model_copy(update={"epochs": 0}),
+            "rechead": params.rechead.model_copy(update={"architecture": "paper"}),
+        }
+    )
+    arms, out = ablate.asked_arms("", replace(space, params=untuned))
+    assert set(out) == {"paper", "paper_no_reasoning", "cross_fitting_off"}
+    assert not set(arms) & set(out)
+    with pytest.raises(InputError, match="is not tuned"):
+        ablate.asked_arms("cross_fitting_off", replace(space, params=untuned))
+
+
+def test_the_estimate_grows_with_what_is_asked():
+    times = {"backbone": 600.0, "cot": 300.0, "rechead": 300.0}
+    assert ablate.estimate([], times) == "nothing left to do"
+    assert ablate.estimate([(7, "reasoning")], times) == "about 6 min by the times of the last run"
+    assert ablate.estimate([(7, "reasoning"), (7, "cross_fitting_off")], times).startswith("about 22 min")
+    assert "no time" in ablate.estimate([(7, "reasoning")], {})
