@@ -32,7 +32,7 @@ log = logging.getLogger("rporec")
 _SEEDS = 3
 _NEEDED = (
     "ingest/items.parquet", "sequence/train.parquet", "sequence/valid.parquet", "sequence/test.parquet",
-    "backbone/model", "cot/completions.parquet",
+    "backbone/model", "backbone/neighbours.safetensors", "cot/completions.parquet",
 )  # fmt: skip
 _STAGES = ("backbone", "cot", "rechead")  # whose code and parameters an arm hangs on
 _ARM, _PAPER, _SAMPLED = 0.15, 0.8, 7.0  # roughly, of the times of the stages rechead, rechead and cot
@@ -163,7 +163,7 @@ def report(space: Workspace, work: Path, arms: list[str], seeds: list[int], out:
     table = ablation.markdown(told)
     write_json(folder / "ablate.json", told)
     write_text(folder / "ablate.md", table)
-    write_text(folder / "ablate.svg", ablation.plot(told, [arm for arm in arms if ARMS[arm].leak]))
+    write_text(folder / "ablate.svg", ablation.plot(told, {arm: ARMS[arm].apart for arm in arms if ARMS[arm].apart}))
     sys.stdout.write(f"\n{table}\n{folder / 'ablate.md'}, ablate.json, ablate.svg\n")
 
 

@@ -42,7 +42,7 @@ class Arm:
         change: made to the reasoning of all three slices before the module is fitted.
         paper: whether the heads and the module are those of the architecture `paper`.
         strangers: whether the module of the arm `reasoning` reads other users' reasoning on valid and test.
-        leak: whether it knows targets by design.
+        apart: why a plot must not draw it beside the others, "" = it may.
     """
 
     says: str
@@ -50,7 +50,7 @@ class Arm:
     change: Change | None = None
     paper: bool = False
     strangers: bool = False
-    leak: bool = False
+    apart: str = ""
 
 
 def _samples(count: int) -> Change:
@@ -65,10 +65,10 @@ ARMS = {
     "answer_only": Arm("thoughts emptied, module fitted anew", change=lambda told, _: variants.answer_only(told)),
     "oracle_answer": Arm(
         "the ceiling: the answer is the line of a true target, a leak by design that nothing serves",
-        change=variants.oracle_answer, leak=True,
+        change=variants.oracle_answer, apart="knows the target by design",
     ),
-    "paper_no_reasoning": Arm("the head of architecture `paper` alone", texts=None, paper=True),
-    "paper": Arm("architecture `paper` with the completions of the run", paper=True),
+    "paper_no_reasoning": Arm("the head of architecture `paper` alone", texts=None, paper=True, apart="another head"),
+    "paper": Arm("architecture `paper` with the completions of the run", paper=True, apart="another head"),
     "samples_1": Arm("one sample a group at temperature .5", "sampled", _samples(1)),
     "samples_4": Arm("four samples a group at temperature .5, averaged", "sampled", _samples(4)),
     "samples_8": Arm("eight samples a group at temperature .5, averaged", "sampled", _samples(8)),

@@ -9,6 +9,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from infra.workspace import Workspace
@@ -20,6 +21,7 @@ from rporec.backbone.write import Writing, groups_of, write_completions
 from rporec.catalogue import Catalogue
 from rporec.config import Params
 from rporec.files import replace_folder
+from rporec.reasoning import lookup
 from rporec.reasoning.parse import parse
 from rporec.rechead.examples import Examples
 from rporec.rechead.reasoning import Told
@@ -63,6 +65,10 @@ class Material:
         items = tables.read(outputs / "ingest/items.parquet", tables.ITEMS)
         return Material(space.params, outputs, work, space.home, Catalogue.from_table(items), *rows)
 
+    def near(self) -> np.ndarray:
+        """Return the items' neighbours in text [N, K]; K is 0 where no prompt shows any."""
+        return lookup.load_neighbours(self.outputs / "backbone/neighbours.safetensors")
+
     def written(self) -> pl.DataFrame:
         """Return the completions of the run itself."""
         return tables.read(self.outputs / "cot/completions.parquet", tables.COMPLETIONS)
@@ -84,6 +90,7 @@ class Material:
                     fit=self.train.filter(pl.col("slice").is_in(["fit", "reason"])),
                     held_out=self.train.filter(pl.col("slice") == "align"),
                     catalogue=self.catalogue,
+                    near=self.near(),
                 ),
                 self.params.backbone,
                 seed,
@@ -101,11 +108,13 @@ class Material:
 
     def _write(self, model: Path, sampling: Sampling, kept: Path) -> pl.DataFrame:
         backbone = self.params.backbone
-        groups = pl.concat([groups_of(part) for part in (self.train, self.valid, self.test)]).sort("group")
+        rows = pl.concat([self.train, self.valid, self.test])
+        kinds = lookup.Kinds(**backbone.evidence.model_dump())
+        evidence = lookup.as_of(cot.SLICES, rows, kinds, self.catalogue, self.near())
         writing = Writing(sampling, backbone.prompt_items, backbone.max_prompt_tokens, self.params.cot.shard_groups)
-        chosen = groups.filter(pl.col("slice").is_in(cot.SLICES))
+        chosen = groups_of(rows).filter(pl.col("slice").is_in(cot.SLICES))
         writer = load_writer(model, backbone.dtype)
-        return write_completions(writer, chosen, self.catalogue, writing, kept).completions
+        return write_completions(writer, chosen, self.catalogue, writing, kept, evidence).completions
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Seeds are averaged per row before the bootstrap, which resamples users. Not for 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -111,23 +111,23 @@ def markdown(told: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def plot(told: Mapping[str, Any], leaks: Sequence[str]) -> str:
+def plot(told: Mapping[str, Any], apart: Mapping[str, str]) -> str:
     """Return an SVG file: NDCG@10 of every arm minus `no_reasoning` on test.
 
     Args:
         told: as for `markdown`.
-        leaks: arms that know targets by design; they would hide all others, so that they are told of below the bars.
+        apart: arms of another scale, which would hide all others, and why; they are told of below the bars.
     """
     bars, notes = [], []
     for arm, own in told["test"]["arms"].items():
         found = own["minus"].get(AGAINST[0], {}).get(PRIMARY)
         if arm == AGAINST[0] or found is None or found["difference"] is None:
             continue
-        if arm in leaks:
-            notes.append(f"{arm} (knows the target by design, not drawn): {_difference(own['minus'][AGAINST[0]])}")
+        if arm in apart:
+            notes.append(f"{arm} ({apart[arm]}; not drawn): {_difference(own['minus'][AGAINST[0]])}")
         else:
             bars.append(Bar(arm, found["difference"], found["low"], found["high"], strong=arm == AGAINST[1]))
-    title = f"NDCG@10 minus no_reasoning, {told['profile']}, test, {len(told['seeds'])} seeds"
+    title = f"NDCG@10 minus no_reasoning, {told['profile']}, test, seeds {', '.join(map(str, told['seeds']))}"
     return bar_file(title, bars or [Bar(AGAINST[0], 0.0)], notes)
 
 

@@ -7,7 +7,8 @@ learned. Earlier rows may be plainly easier, so groups are compared with groups 
 up the transition counts of the fit rows rank a target, and whether the history holds it. A stratum's **known** is the
 share of targets that a memory must hold to explain the difference, (reason - valid) / (1 - valid); strata are averaged
 by their precision, so that what counts most is what the fit rows do not suggest, where an honest writer hardly ever
-hits and where no drift in time makes it hit. Not a search for hints: only the whole line of an item counts as naming.
+hits and where no drift in time makes it hit. Evidence in prompts, which is fresher for `valid` than the counts, makes
+the look milder, never stricter. Not a search for hints: only the whole line of an item counts as naming.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def test_every_arm_has_figures_and_the_reports_are_whole(done: Path, alone: Worl
     reports = alone.clone / "reports/tiny"
     told = read_json(reports / "ablate.json")
     arms = told["test"]["arms"]
-    assert list(arms) == list(ARMS)
+    assert set(arms) == set(ARMS)
     assert told["left_out"] == {}
     oracle = arms["oracle_answer"]["minus"]["no_reasoning"]["ndcg@10"]
     assert oracle["low"] > 0.1  # whoever is told the target ranks it
@@ -54,7 +54,8 @@ def test_every_arm_has_figures_and_the_reports_are_whole(done: Path, alone: Worl
     assert told["test"]["rows"] == read_json(alone.root / "outputs/evaluate/metrics.json")["rows"]
     assert sorted(path.name for path in done.glob("*.json")) == sorted(f"{arm}-7.json" for arm in ARMS)
     ElementTree.fromstring((reports / "ablate.svg").read_text())
-    assert (reports / "ablate.md").read_text().count("\n| ") == len(ARMS) + 1
+    lines = [line for line in (reports / "ablate.md").read_text().splitlines() if line.startswith("| ")]
+    assert [line.split()[1] for line in lines[1:]] == list(ARMS)
 
 
 def test_the_arm_without_reasoning_and_that_with_it_are_those_of_the_run(done: Path, alone: World):
