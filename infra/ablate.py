@@ -35,7 +35,7 @@ _NEEDED = (
     "backbone/model", "backbone/neighbours.safetensors", "cot/completions.parquet",
 )  # fmt: skip
 _STAGES = ("backbone", "cot", "rechead")  # whose code and parameters an arm hangs on
-_ARM, _OTHER_HEAD, _SAMPLED = 0.15, 0.8, 7.0  # roughly, of the times of the stages rechead, rechead and cot
+_ARM, _PAPER, _SAMPLED = 0.15, 0.8, 7.0  # roughly, of the times of the stages rechead, rechead and cot
 
 
 def main() -> None:
@@ -143,7 +143,8 @@ def estimate(todo: list[tuple[int, str]], times: dict[str, float]) -> str:
     head, cot = times["rechead"], times["cot"]
     seeds = {seed for seed, _ in todo}
     seconds = len(seeds) * head + len(todo) * _ARM * head
-    seconds += _OTHER_HEAD * head * len({(seed, ARMS[arm].head) for seed, arm in todo if ARMS[arm].head != "own"})
+    seconds += _PAPER * head * len({seed for seed, arm in todo if ARMS[arm].head == "paper"})
+    seconds += head * len({seed for seed, arm in todo if ARMS[arm].head == "encoder"})
     seconds += _SAMPLED * cot * len({seed for seed, arm in todo if ARMS[arm].texts == "sampled"})
     seconds += (times["backbone"] + cot) * any(ARMS[arm].texts == "memorised" for _, arm in todo)
     return f"about {max(1, round(seconds / 60))} min by the times of the last run"

