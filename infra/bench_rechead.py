@@ -1,11 +1,12 @@
 """How fast the history tower is fitted and rankers are judged: `make bench-rechead`. Prints JSON lines.
 
-Fit: `rporec.rechead.train` against a plain SASRec of the same size written here as one would (torch's transformer
-layers and dropout, every history a padded row of its own, full cross-entropy), in turns in one process, on the same
-simulated rows. Both are counted in the same unit, positions: the items that are read as input when every group is a
-row of its own, thus the sum of the lengths of all groups' histories (at most `sequence.history_length` each) times
-the epochs. Padding is not counted, nor what packing saves. What each fit does around its epochs (packing, running
-average, checkpoints) counts as part of its time.
+Fit: `rporec.rechead.train` against two plain SASRecs of the same size, in turns in one process, on the same simulated
+rows, with torch's transformer layers and dropout and full cross-entropy: `by_row` reads every history as a padded row
+of its own, as rows of (history, target) suggest; `by_user` reads a user's life in windows and learns at every place of
+a window, as published (Kang, McAuley, ICDM 2018). All are counted by the targets that they learn from. `positions` are
+the items read as input when every group is a row of its own: the lengths of all groups' histories times the epochs,
+without padding, and without what packing saves. What a fit does around its epochs (packing, running average,
+checkpoints) counts as part of its time.
 
 Judging: ranks and all metrics of one ranker from given scores, and ten paired comparisons by the bootstrap.
 """
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -55,7 +57,7 @@ def main() -> None:
 
 
 def training(world: World, epochs: int, rounds: int) -> dict[str, dict[str, Any]]:
-    """Return positions a second of both fits (medians over the rounds) and their ratio."""
+    """Return the targets a second of the fits (medians over the rounds) and the ratios of ours to the plain ones."""
     train = Examples.from_rows(world.parts["train"]).readable()
     head = world.params.rechead
     shape = TowerShape(
@@ -71,14 +73,34 @@ def training(world: World, epochs: int, rounds: int) -> dict[str, dict[str, Any]
             refit_tower(train, texts, fit, epochs, Path(folder))
 
     positions = epochs * sum(map(len, train.histories))
-    seconds = in_turns({"rporec": ours, "plain": lambda: fit_plainly(train, texts, fit)}, rounds)
-    about = {"groups": len(train), "rows": len(train.targets), "items": shape.n_items, "epochs": epochs}
-    speeds = {name: positions / taken for name, taken in seconds.items()}
+    windows = user_windows(world.parts["train"], shape.history_length)
+    ways: dict[str, Callable[[], object]] = {
+        "rporec": ours,
+        "by_row": lambda: fit_by_row(train, texts, fit),
+        "by_user": lambda: fit_by_user(windows, texts, fit),
+    }
+    seconds = in_turns(ways, rounds)
+    rows = len(train.targets)
+    targets = {"rporec": epochs * rows, "by_row": epochs * rows, "by_user": epochs * sum(map(len, windows))}
+    targets["by_user"] -= epochs * len(windows)  # the first item of a window is no target
+    speeds = {name: targets[name] / taken for name, taken in seconds.items()}
+    about = {"groups": len(train), "rows": rows, "items": shape.n_items, "epochs": epochs}
     lines: dict[str, dict[str, Any]] = {
-        name: {"positions_per_s": round(speed), "positions": positions, "seconds": round(seconds[name], 2), **about}
+        name: {"targets_per_s": round(speed), "targets": targets[name], "seconds": round(seconds[name], 2), **about}
         for name, speed in speeds.items()
     }
-    return {**lines, "ratio": {"ratio": round(speeds["rporec"] / speeds["plain"], 2)}}
+    lines["rporec"] |= {"positions_per_s": round(positions / seconds["rporec"]), "positions": positions}
+    ratios = {f"to_{name}": round(speeds["rporec"] / speeds[name], 2) for name in ("by_row", "by_user")}
+    return {**lines, "ratios": ratios}
+
+
+def user_windows(rows: pl.DataFrame, length: int) -> list[np.ndarray]:
+    """Return every user's life, oldest item first, in windows of at most `length` + 1 items that share their ends."""
+    windows = []
+    for _, own in rows.sort("group", "row_id").group_by("user_id", maintain_order=True):
+        life = np.array([*own["history"][0], *own["target"]], dtype=np.int64)
+        windows += [life[start : start + length + 1] for start in range(0, len(life) - 1, length)]
+    return windows
 
 
 class PlainSASRec(nn.Module):
@@ -99,27 +121,55 @@ class PlainSASRec(nn.Module):
         self.encoder = nn.TransformerEncoder(layer, shape.layers, nn.LayerNorm(shape.width), enable_nested_tensor=False)
         self.register_buffer("texts", texts)
 
-    def forward(self, history: Tensor, lengths: Tensor) -> Tensor:
-        """Return the scores [B, N] of what follows histories [B, L], left-aligned, of these lengths [B]."""
+    def forward(self, history: Tensor, lengths: Tensor, places: tuple[Tensor, Tensor]) -> Tensor:
+        """Return the scores [p, N] of what follows at some places of histories.
+
+        Args:
+            history: [B, L], left-aligned.
+            lengths: [B].
+            places: [p] rows and [p] steps.
+        """
         vectors = self.ids.weight + self.project(self.texts)  # [N, D]
         steps = torch.arange(history.shape[1])
         x = self.dropout(vectors[history] + self.positions(steps))  # [B, L, D]
         later = steps[:, None] < steps  # [L, L]
         read = self.encoder(x, mask=later, src_key_padding_mask=steps >= lengths[:, None])  # [B, L, D]
-        scores: Tensor = read[torch.arange(len(history)), lengths - 1] @ vectors.T
+        scores: Tensor = read[places] @ vectors.T
         return scores
 
 
-def fit_plainly(train: Examples, texts: Tensor, fit: Fit) -> None:
+def fit_by_row(train: Examples, texts: Tensor, fit: Fit) -> None:
     """Train `PlainSASRec` for `fit.epochs`, one row a history and target, in random batches."""
-    torch.manual_seed(fit.seed)
-    model = PlainSASRec(fit.shape, texts).train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=fit.learning_rate, weight_decay=fit.weight_decay, fused=True)
     targets = torch.from_numpy(train.targets)
+
+    def loss_of(model: PlainSASRec, rows: Tensor) -> Tensor:
+        history, lengths = pad([train.histories[train.owner[row]] for row in rows.tolist()])
+        return F.cross_entropy(model(history, lengths, (torch.arange(len(rows)), lengths - 1)), targets[rows])
+
+    _fit(PlainSASRec(fit.shape, texts), loss_of, (len(targets), fit.batch_size), fit)
+
+
+def fit_by_user(windows: list[np.ndarray], texts: Tensor, fit: Fit) -> None:
+    """Train `PlainSASRec` for `fit.epochs` on windows of users' lives, about a batch of targets a step."""
+    a_window = sum(map(len, windows)) / len(windows) - 1  # targets, mean
+
+    def loss_of(model: PlainSASRec, rows: Tensor) -> Tensor:
+        items, lengths = pad([windows[row] for row in rows.tolist()])
+        lengths = lengths - 1
+        places = (torch.arange(items.shape[1] - 1) < lengths[:, None]).nonzero(as_tuple=True)
+        return F.cross_entropy(model(items[:, :-1], lengths, places), items[:, 1:][places])
+
+    _fit(PlainSASRec(fit.shape, texts), loss_of, (len(windows), max(1, round(fit.batch_size / a_window))), fit)
+
+
+def _fit(model: PlainSASRec, loss_of: Callable[[PlainSASRec, Tensor], Tensor], cut: tuple[int, int], fit: Fit) -> None:
+    """Train on `cut` = (things to learn from, things a batch) for `fit.epochs`."""
+    torch.manual_seed(fit.seed)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=fit.learning_rate, weight_decay=fit.weight_decay, fused=True)
+    model.train()
     for _ in range(fit.epochs):
-        for rows in torch.randperm(len(targets)).split(fit.batch_size):
-            history, lengths = pad([train.histories[train.owner[row]] for row in rows.tolist()])
-            loss = F.cross_entropy(model(history, lengths), targets[rows])
+        for rows in torch.randperm(cut[0]).split(cut[1]):
+            loss = loss_of(model, rows)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -6,10 +6,11 @@ import json
 import subprocess
 import sys
 
+import polars as pl
 import pytest
 import torch
 
-from infra.bench_rechead import PlainSASRec
+from infra.bench_rechead import PlainSASRec, user_windows
 from tests.project import ROOT, environment
 from tests.rechead import world
 
@@ -25,12 +26,14 @@ def test_it_prints_both_fits_the_ratio_and_the_seconds_of_judging():
         [sys.executable, "-m", "infra.bench_rechead", *words],
         cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300, check=True,
     )  # fmt: skip
-    ours, plain, ratio, metrics, comparisons = [json.loads(line) for line in done.stdout.splitlines()]
-    for line in (ours, plain):
-        assert line["positions_per_s"] == pytest.approx(line["positions"] / line["seconds"], rel=0.2)
-        assert line["positions"] >= line["epochs"] * line["groups"]  # each history holds an item at least
-    assert ours["positions"] == plain["positions"]
-    assert ratio["ratio"] == pytest.approx(ours["positions_per_s"] / plain["positions_per_s"], rel=0.05)
+    ours, by_row, by_user, ratios, metrics, comparisons = [json.loads(line) for line in done.stdout.splitlines()]
+    for line in (ours, by_row, by_user):
+        assert line["targets_per_s"] == pytest.approx(line["targets"] / line["seconds"], rel=0.2)
+    assert ours["targets"] == by_row["targets"] == ours["epochs"] * ours["rows"]
+    assert by_user["targets"] >= by_row["targets"]  # a life's first row may hold items that no row has as a target
+    assert ours["positions"] >= ours["epochs"] * ours["groups"]  # each history holds an item at least
+    assert ratios["to_by_row"] == pytest.approx(ours["targets_per_s"] / by_row["targets_per_s"], rel=0.05)
+    assert ratios["to_by_user"] == pytest.approx(ours["targets_per_s"] / by_user["targets_per_s"], rel=0.05)
     assert (metrics["rows"], metrics["items"]) == (4_500, 3_700)
     assert 0 < metrics["seconds"] < 60
     assert comparisons["resamples"] == 100
@@ -40,6 +43,16 @@ def test_it_prints_both_fits_the_ratio_and_the_seconds_of_judging():
 def test_the_plain_model_ignores_what_stands_behind_a_history():
     torch.manual_seed(0)
     model = PlainSASRec(world.shape(), torch.randn(world.N, 16)).eval()
-    alone = model(torch.tensor([[3, 5]]), torch.tensor([2]))
-    padded = model(torch.tensor([[3, 5, 9, 1]]), torch.tensor([2]))
+    last = (torch.tensor([0]), torch.tensor([1]))
+    alone = model(torch.tensor([[3, 5]]), torch.tensor([2]), last)
+    padded = model(torch.tensor([[3, 5, 9, 1]]), torch.tensor([2]), last)
     torch.testing.assert_close(alone, padded)
+
+
+def test_windows_hold_every_step_of_a_life_once():
+    rows = pl.DataFrame(
+        {"user_id": ["a"] * 4, "group": [0, 1, 1, 2], "row_id": [0, 1, 2, 3], "target": [1, 2, 3, 4],
+         "history": [[7], [7, 1], [7, 1], [1, 2, 3]]}
+    )  # fmt: skip
+    windows = user_windows(rows, 2)
+    assert [window.tolist() for window in windows] == [[7, 1, 2], [2, 3, 4]]
