@@ -113,7 +113,9 @@ class Recommender:
             )  # fmt: skip
         writer = load_writer(package / layout.WRITER, dtype=settings.writer_dtype)
         popularity = counted["count"].to_numpy().astype(np.float64)
-        return Recommender(package_hash, settings, load_evidence(package, catalogue), rechead, writer, popularity)
+        return Recommender(
+            package_hash, settings, load_evidence(package, settings, catalogue), rechead, writer, popularity
+        )
 
     def recommend(
         self, history: Sequence[str], k: int, *, explain: bool = True, exclude_seen: bool = False
@@ -203,11 +205,16 @@ class Recommender:
                 )
 
 
-def load_evidence(package: Path, catalogue: Catalogue) -> Evidence:
+def load_evidence(package: Path, settings: Settings, catalogue: Catalogue) -> Evidence:
     """Return what the prompts of a package may show beside the history.
 
+    Args:
+        package: its folder.
+        settings: as its serving.json tells.
+        catalogue: its items.
+
     Raises:
-        InputError: its file is missing, unreadable or of another catalogue.
+        InputError: the settings ask for an unknown kind; the file is missing, unreadable or of another catalogue.
     """
-    kinds = Kinds(**Settings.load(package).evidence)
+    kinds = Kinds.of(settings.evidence, package / layout.SERVING)
     return Evidence.load(package / layout.EVIDENCE, kinds, catalogue) if kinds.any else nothing(catalogue)

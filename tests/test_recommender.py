@@ -81,6 +81,18 @@ def test_a_package_without_its_evidence_is_refused(informed: Path, tmp_path: Pat
         Recommender.load(copied)
 
 
+@pytest.mark.parametrize("wrong", [{"gossip": 1}, {"followed": "2"}, {"neighbours": -1}])
+def test_a_package_that_asks_for_unknown_evidence_is_refused(
+    informed: Path, tmp_path: Path, wrong: dict[str, object]
+) -> None:
+    copied = shutil.copytree(informed, tmp_path / "package")
+    write_json(copied / layout.SERVING, {**read_json(copied / layout.SERVING), "evidence": wrong})
+    manifest.write(copied)
+    with pytest.raises(InputError, match="cannot show") as caught:
+        Recommender.load(copied)
+    assert f"evidence.{next(iter(wrong))}" in caught.value.message()
+
+
 def test_a_package_older_than_evidence_shows_none(package: Path, recommender: Recommender) -> None:  # noqa: F811
     settings = read_json(package / layout.SERVING)
     assert not (package / layout.EVIDENCE).exists()

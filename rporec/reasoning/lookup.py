@@ -6,7 +6,7 @@ what a backbone learns from looks like what it will be asked with. Rendering is 
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -43,6 +43,23 @@ class Kinds:
     def any(self) -> bool:
         """Whether a prompt may carry evidence at all."""
         return max(self.followed, self.neighbours, self.description_words) > 0
+
+    @staticmethod
+    def of(values: Mapping[str, int], file: Path) -> "Kinds":
+        """Return the kinds that a file tells.
+
+        Raises:
+            InputError: it tells of a kind that is not known, or something that is no count.
+        """
+        known = tuple(one.name for one in fields(Kinds))
+        for name, value in values.items():
+            if name not in known or type(value) is not int or value < 0:
+                raise InputError(
+                    "the file asks for evidence that this version of the code cannot show", file=file,
+                    field=f"evidence.{name}", value=value, rule=f"counts from 0 of {', '.join(known)}",
+                    cure="build the package with this version of the code (make run)",
+                )  # fmt: skip
+        return Kinds(**values)
 
 
 @dataclass(frozen=True)
@@ -110,7 +127,7 @@ class Evidence:
         Raises:
             InputError: it cannot be read or is of another catalogue.
         """
-        arrays = _read(path)
+        arrays = _read(path, ("pairs", "sold", "near"))
         if len(arrays["sold"]) != catalogue.n:
             raise InputError(
                 "the evidence is of another catalogue", file=path, value=f"{len(arrays['sold'])} items",
@@ -193,9 +210,12 @@ def nearest_items(vectors: np.ndarray, k: int) -> np.ndarray:
         part = np.arange(start, min(start + _TOGETHER, n_items))
         cosines = np.round(vectors[part] @ vectors.T, 5)  # [p, N]; rounded, so that float noise breaks no tie
         cosines[np.arange(len(part)), part] = -np.inf
-        best = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
-        positive = np.take_along_axis(cosines, best, axis=1) > 0
-        found[part, : best.shape[1]] = np.where(positive, best, -1)
+        place = max(0, n_items - k)
+        least = np.partition(cosines, place, axis=1)[:, place]  # the k-th best; all its ties are looked at
+        for item, row, limit in zip(part, cosines, least, strict=True):
+            near = np.flatnonzero((row >= limit) & (row > 0))
+            best = near[np.argsort(-row[near], kind="stable")[:k]]
+            found[item, : len(best)] = best
     return found
 
 
@@ -216,12 +236,14 @@ def load_neighbours(path: Path) -> np.ndarray:
     Raises:
         InputError: it cannot be read.
     """
-    return _read(path)["near"]
+    return _read(path, ("near",))["near"]
 
 
-def _read(path: Path) -> Mapping[str, np.ndarray]:
+def _read(path: Path, names: Sequence[str]) -> Mapping[str, np.ndarray]:
     try:
         arrays: dict[str, np.ndarray] = load_file(path)
     except (OSError, SafetensorError) as error:
         raise InputError(f"the evidence cannot be read: {error}", file=path, cure="make run") from error
+    if missing := sorted(set(names) - set(arrays)):
+        raise InputError("the evidence lacks an array", file=path, field=missing[0], cure="make run")
     return arrays

@@ -72,7 +72,9 @@ def render(example: Example, found: Recommendation, catalogue: Catalogue, eviden
     if found.reasoning_source == "live":
         lines += ["Reasoning, written now:", f"  thought: {found.thought}", f"  answer:  {found.answer}"]
         missing = Grounder(catalogue).check(found.thought, example.history, evidence).missing
-        lines += [f"  the thought names what the history does not hold: {', '.join(missing)}"] if missing else []
+        lines += (
+            [f"  the thought names what neither history nor evidence holds: {', '.join(missing)}"] if missing else []
+        )
     else:
         lines.append("Reasoning: none (the writer broke its format); ranked from the history alone.")
     lines.append("Ranking (probability to come next):")

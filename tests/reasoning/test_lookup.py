@@ -3,6 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from rporec import tables
 from rporec.backbone.examples import Drawing, draw_events
@@ -165,6 +166,31 @@ def test_the_nearest_are_by_cosine_without_the_item_itself_or_strangers():
     assert nearest_items(vectors, 2).tolist() == [[1, 2], [2, 0], [1, 0], [-1, -1], [-1, -1]]
     assert nearest_items(vectors, 0).shape == (5, 0)
     assert nearest_items(vectors[:1], 3).tolist() == [[-1, -1, -1]]
+
+
+@pytest.mark.parametrize("k", [1, 3, 7, 40, 60])
+def test_the_nearest_are_those_of_a_full_stable_sort_ties_included(k):
+    rng = np.random.default_rng(k)
+    vectors = rng.integers(-1, 3, (40, 4)).astype(np.float32)
+    vectors[::7] = 0
+    vectors[:12] = vectors[12:24]  # twins
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+    cosines = np.round(vectors @ vectors.T, 5)
+    np.fill_diagonal(cosines, -np.inf)
+    order = np.argsort(-cosines, axis=1, kind="stable")[:, :k]
+    wanted = np.full((40, k), -1)
+    wanted[:, : order.shape[1]] = np.where(np.take_along_axis(cosines, order, axis=1) > 0, order, -1)
+    assert nearest_items(vectors, k).tolist() == wanted.tolist()
+
+
+@pytest.mark.parametrize("lost", ["pairs", "sold", "near"])
+def test_a_file_that_lacks_an_array_is_told(tmp_path, lost):
+    path = tmp_path / "evidence.safetensors"
+    evidence(events=[([0], [1])]).save(path)
+    save_file({name: array for name, array in load_file(path).items() if name != lost}, path)
+    with pytest.raises(InputError, match="lacks an array") as caught:
+        Evidence.load(path, ALL, SHOP)
+    assert lost in caught.value.message()
 
 
 def test_what_is_saved_says_the_same(tmp_path):

@@ -31,9 +31,9 @@ def test_a_thought_that_names_what_the_history_lacks_is_told(served: Recommender
     true = dataclasses.replace(found, reasoning_source="live", thought=f"After {titles[0]} more is likely.", answer="x")
     text = showcase.render(example, true, served.catalogue)
     assert all(title in text for title in titles)
-    assert "does not hold" not in text
+    assert "nor evidence holds" not in text
     false = dataclasses.replace(true, thought="Mostly turns to Dyno.")
-    assert "does not hold: dyno" in showcase.render(example, false, served.catalogue)
+    assert "neither history nor evidence holds: dyno" in showcase.render(example, false, served.catalogue)
 
 
 def test_a_broken_format_is_told(served: Recommender) -> None:
