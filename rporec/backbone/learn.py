@@ -109,7 +109,8 @@ def learn_to_write(material: Material, params: BackboneParams, seed: int, means:
         max_items=params.prompt_items, per_group=params.targets_per_group, most=params.max_examples, seed=seed
     )
     follows = count_follows(material.fit)
-    source, evidence = Source(material.catalogue, follows), _evidence(material, params, follows)
+    evidence = _evidence(material, params, follows)
+    source = source_of(evidence, follows)
     events = draw_events(material.fit, drawing) if params.epochs or params.name is None else []
     past = evidence.look_back(material.fit, {event.group for event in events}, params.prompt_items)
     events = [dataclasses.replace(event, facts=past[event.group]) for event in events]
@@ -131,7 +132,7 @@ def learn_to_write(material: Material, params: BackboneParams, seed: int, means:
     cast(writer.model, params.dtype)
     unseen = draw_events(material.held_out, dataclasses.replace(drawing, most=_HELD_OUT_EXAMPLES))
     unseen = [dataclasses.replace(event, facts=evidence.look_up(event.history)) for event in unseen]
-    measured = prepare(unseen, Source(material.catalogue, follows.for_unseen()), writer, budget).examples
+    measured = prepare(unseen, source_of(evidence, follows.for_unseen()), writer, budget).examples
     return Learned(
         writer=writer,
         tuned=tuned,
@@ -144,6 +145,18 @@ def learn_to_write(material: Material, params: BackboneParams, seed: int, means:
         taught=prepared.taught,
         lessons=lessons,
     )
+
+
+def source_of(evidence: Evidence, follows: FollowCounts) -> Source:
+    """Return what composing draws on beside the prompt: where prompts show evidence, no counts.
+
+    Counts of the whole slice hold a row's future, which the evidence of its prompt leaves out.
+
+    Args:
+        evidence: what prompts show.
+        follows: what followed what in the fit slice.
+    """
+    return Source(evidence.catalogue, FollowCounts.fit([]) if evidence.kinds.any else follows)
 
 
 def _evidence(material: Material, params: BackboneParams, follows: FollowCounts) -> Evidence:

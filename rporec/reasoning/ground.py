@@ -19,6 +19,13 @@ _WORD = re.compile(r"[^\s,;:()|‹›]+")
 _EDGES = ".!?'`*_\"[]{}–—-"
 _DIGIT = re.compile(r"\d")
 
+_SENTENCE = re.compile(r"(?<=[.!?]) ")
+_COUNT = re.compile(r" \((\d+)\)$", re.MULTILINE)  # how often an item followed, at the end of its line
+_OF_ALL = re.compile(r"\d of \d")
+# A sentence of the history, unless it speaks of the evidence.
+_HISTORY = frozenset(("customer", "chosen", "chose", "before", "already"))
+_EVIDENCE = frozenset(("next", "like", "said", "known", "others"))
+
 Words = tuple[str, ...]
 
 
@@ -53,23 +60,25 @@ class Grounder:
         Args:
             thought: text as parsed.
             history: item indices that the writer was shown.
-            evidence: what the prompt held beside the history, as text; what it names, counts included, is there.
+            evidence: what the prompt held beside the history, as text. It speaks for sentences that are not of the
+                history, its counts only for "n times" in a sentence that names their item.
         """
-        shown_words: set[str] = set(words_of(evidence)).union(*(self._item_words[item] for item in history))
+        shown_words: set[str] = set().union(*(self._item_words[item] for item in history))
         shown_names: set[Words] = set().union(*(self._item_names[item] for item in history))
         counts = {str(count) for count in _true_counts(history, self._catalogue)}
         found: dict[str, bool] = {}
         words = words_of(thought)
+        beside = _beside(thought, evidence)
         place = 0
         while place < len(words):
             name = self._name_at(words, place)
             word = words[place]
             if name:
-                found[" ".join(name)] = name in shown_names or shown_words.issuperset(name)
+                found[" ".join(name)] = name in shown_names or (shown_words | beside[place]).issuperset(name)
             elif _DIGIT.search(word):
-                found[word] = word in shown_words or word in counts
+                found[word] = word in shown_words or word in counts or word in beside[place]
             elif word in self._words:
-                found[word] = word in shown_words
+                found[word] = word in shown_words or word in beside[place]
             place += len(name) or 1
         missing = tuple(name for name, true in found.items() if not true)
         share = 1.0 - len(missing) / len(found) if found else 1.0
@@ -92,6 +101,23 @@ def words_of(text: str) -> list[str]:
     """Return the words of a text in lower case, punctuation at their edges removed."""
     stripped = (word.strip(_EDGES) for word in _WORD.findall(neutralise(text)))
     return [word.casefold() for word in stripped if word]
+
+
+def _beside(thought: str, evidence: str) -> list[set[str]]:
+    """Return, for each word of a thought, the words that the evidence lends to its place."""
+    counted = [
+        (one[1], set(words_of(line)) - EVERYDAY) for line in evidence.split("\n") if (one := _COUNT.search(line))
+    ]
+    found: list[set[str]] = []
+    plain = set(words_of(_COUNT.sub("", evidence)))
+    for sentence in _SENTENCE.split(neutralise(thought)):
+        words = words_of(sentence)
+        of_history = _OF_ALL.search(sentence) or (_HISTORY.intersection(words) and not _EVIDENCE.intersection(words))
+        for place in range(len(words)):
+            times = words[place + 1 : place + 2] == ["times"]
+            own = {count for count, line in counted if times and line.intersection(words)}
+            found.append(set() if of_history else own if times else plain)
+    return found
 
 
 def _item_text(item: int, catalogue: Catalogue) -> str:

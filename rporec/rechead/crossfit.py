@@ -1,6 +1,6 @@
 """Was the reasoning that the Rechead reads written by a backbone that had not learned these rows?
 
-Two looks, before anything is fitted. By record: no row that the backbone learned may be among those that are read. By
+Three looks, before anything is fitted. By record: no row that the backbone learned may be among those that are read. By
 what was written, which also finds a leak that no record shows (a pretrained folder that was tuned on these rows): a
 writer that has memorised the slice `reason` names its targets more often than those of `valid`, which nobody has
 learned. Earlier rows may be plainly easier, so groups are compared with groups of like difficulty: strata by how far
@@ -8,7 +8,10 @@ up the transition counts of the fit rows rank a target, and whether the history 
 share of targets that a memory must hold to explain the difference, (reason - valid) / (1 - valid); strata are averaged
 by their precision, so that what counts most is what the fit rows do not suggest, where an honest writer hardly ever
 hits and where no drift in time makes it hit. Evidence in prompts, which is fresher for `valid` than the counts, makes
-the look milder, never stricter. Not a search for hints: only the whole line of an item counts as naming.
+the look milder, never stricter. By each slice alone, which also finds a memory of both: where neither counts nor
+history suggest the target, no honest writer names it often. Thought and answer are both read, as the Rechead reads both; two
+thirds of the line's telling words name an item, if two thirds of those that the history does not hold are among them.
+Not a search for fainter hints.
 """
 
 from __future__ import annotations
@@ -19,11 +22,13 @@ from typing import Any
 
 import numpy as np
 from scipy.special import ndtri
+from scipy.stats import binom
 
 from rporec.catalogue import Catalogue
 from rporec.errors import InputError
 from rporec.reasoning.ground import words_of
 from rporec.reasoning.prompt import item_line
+from rporec.reasoning.words import EVERYDAY
 from rporec.rechead.examples import Examples
 from rporec.rechead.reasoning import Told
 from rporec.transitions import Transitions
@@ -31,8 +36,17 @@ from rporec.transitions import Transitions
 _SURE = 0.001  # chance of a false alarm: it would stop a night
 _DECAY, _PRIOR = 0.5, 16.0  # of the counts that tell how hard a target is; nothing hangs on their exact values
 _RANKS = (1, 3, 10, 30, 100, 300)  # where one stratum ends and the next begins
+_HARDEST = 2 * len(_RANKS) + 1  # the last stratum, not held
 _CELLS = 1 << 23  # scores held at once
 _SHOWN = 3
+_SHARE, _LEAST = 2 / 3, 2  # telling words of a line that name its item: a share, and no fewer
+_OFTEN = 0.2  # of the hardest groups; honest writers name under .5 % of them on Industrial
+
+
+_CURE = (
+    "give a backbone that has not learned these rows: only the slice fit may teach it, and a pretrained folder may not "
+    "stem from a run over the same data"
+)
 
 
 @dataclass(frozen=True)
@@ -45,13 +59,16 @@ class Asked:
 
 @dataclass(frozen=True)
 class Memory:
-    """What the second look found.
+    """What the looks at what was written found.
 
     Args:
         groups: of the slice reason that were compared.
         reason, valid: share of all groups whose answers name one of their targets; None without groups.
         known: share of the targets of reason that the writer knew beyond what its history gave; None without strata.
         error: standard error of `known`, users resampled in thought; None likewise.
+        hard: by slice, share named of the groups whose every target lies far beyond what counts and history suggest;
+            None without such groups.
+        too_often: slices where that is beyond what an honest writer can reach, at a chance of .001.
         memorised: whether `known` is beyond the margin, at a chance of .001.
         examples: up to three targets of the hardest stratum that were named, as their lines.
     """
@@ -61,6 +78,8 @@ class Memory:
     valid: float | None
     known: float | None
     error: float | None
+    hard: dict[str, float | None]
+    too_often: tuple[str, ...]
     memorised: bool
     examples: tuple[str, ...]
 
@@ -107,7 +126,12 @@ def look(fit: Examples, reason: Asked, valid: Asked, catalogue: Catalogue, margi
         (int(-stratum), line) for stratum, lines in zip(strata[0], named[0], strict=True) for line in lines
     )
     shown = tuple(dict.fromkeys(line for _, line in hardest))[:_SHOWN]
-    return Memory(len(hits[0]), shared[0], shared[1], known, error, memorised, shown)
+    apart = {name: part[own == _HARDEST] for name, part, own in zip(("reason", "valid"), hits, strata, strict=True)}
+    hard = {name: float(part.mean()) if len(part) else None for name, part in apart.items()}
+    too_often = tuple(
+        name for name, part in apart.items() if len(part) and binom.sf(part.sum() - 1, len(part), _OFTEN) < _SURE
+    )
+    return Memory(len(hits[0]), shared[0], shared[1], known, error, hard, too_often, memorised, shown)
 
 
 def refuse(found: Memory, margin: float) -> None:
@@ -120,22 +144,31 @@ def refuse(found: Memory, margin: float) -> None:
     Raises:
         InputError: it had; the message has the figures and what was named.
     """
+    if found.too_often:
+        told = ", ".join(f"{found.hard[name]:.1%} on {name}" for name in found.too_often)
+        raise InputError(
+            "leak: the backbone names targets that neither the fit rows nor the history suggest, so it knows them by "
+            f"heart; for instance {'; '.join(found.examples)}",
+            file="cot/completions.parquet", field="completion",
+            value=f"of these targets it names {told}",
+            rule=f"at most {_OFTEN:.0%}, beyond chance; honest writers name few",
+            cure=_CURE,
+        )  # fmt: skip
     if found.memorised:
         raise InputError(
             "leak: the backbone has memorised targets of the slice reason, whose reasoning the Rechead learns to read; "
             f"for instance {'; '.join(found.examples)}",
-            file="cot/completions.parquet", field="answer",
+            file="cot/completions.parquet", field="completion",
             value=f"{found.known:.1%} of {found.groups} targets known beyond what the history gives (named: "
             f"{found.reason:.1%} on reason, {found.valid:.1%} on valid)",
             rule=f"at most {margin:.1%} (rechead.memory_margin), beyond chance",
-            cure="give a backbone that has not learned these rows: only the slice fit may teach it, and a pretrained "
-            "folder may not stem from a run over the same data",
+            cure=_CURE,
         )  # fmt: skip
 
 
 def as_json(found: Memory, margin: float) -> dict[str, Any]:
-    """Return what rechead.json tells of the second look."""
-    names = ("groups", "reason", "valid", "known", "error", "memorised")
+    """Return what rechead.json tells of the looks at what was written."""
+    names = ("groups", "reason", "valid", "known", "error", "hard", "too_often", "memorised")
     return {**{name: found.__dict__[name] for name in names}, "margin": margin}
 
 
@@ -155,19 +188,29 @@ def _strata(examples: Examples, counts: Transitions) -> np.ndarray:
 
 
 def _named(told: Told, catalogue: Catalogue) -> list[list[str]]:
-    """Return, for each group, the lines of those of its targets that an answer holds in full."""
+    """Return, for each group, the lines of those of its targets that one of its completions names."""
     examples = told.examples
-    answers = [
-        "|".join(f" {' '.join(words_of(one.answer))} " for one in samples if one.well_formed)
-        for samples in told.samples
-    ]
-    found: list[list[str]] = [[] for _ in answers]
+    runs = [words_of(item_line(item, catalogue)) for item in range(catalogue.n)]
+    written = [[words_of(f"{one.thought} | {one.answer}") for one in part if one.well_formed] for part in told.samples]
+    found: list[list[str]] = [[] for _ in written]
     for owner, target in zip(examples.owner, examples.targets, strict=True):
-        line = item_line(int(target), catalogue)
-        words = " ".join(words_of(line))
-        if words and f" {words} " in answers[owner]:
-            found[owner].append(line)
+        run = runs[target]
+        held = set().union(*(runs[item] for item in examples.histories[owner]))
+        if any(_names(words, run, held) for words in written[owner]):
+            found[owner].append(item_line(int(target), catalogue))
     return found
+
+
+def _names(words: list[str], run: list[str], held: set[str]) -> bool:
+    """Return whether written words name the item whose line is `run`, for a history whose lines hold `held`."""
+    telling = set(run) - EVERYDAY
+    if len(telling) < _LEAST:
+        return bool(run) and f" {' '.join(run)} " in f" {' '.join(words)} "
+    own = set(words)
+    return all(
+        len(part & own) >= max(least, _SHARE * len(part) - 1e-9)
+        for part, least in ((telling, _LEAST), (telling - held, 0))
+    )
 
 
 def _known(

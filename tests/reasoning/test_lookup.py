@@ -7,6 +7,7 @@ from safetensors.numpy import load_file, save_file
 
 from rporec import tables
 from rporec.backbone.examples import Drawing, draw_events
+from rporec.backbone.learn import source_of
 from rporec.errors import InputError
 from rporec.reasoning import lookup
 from rporec.reasoning.compose import Source, compose
@@ -154,11 +155,32 @@ def test_a_thought_may_cite_what_the_prompt_shows_and_only_then():
     assert not any("Purse" in compose([0], 4, source, seed, facts=shown).thought for seed in range(30))
 
 
+def test_with_evidence_on_nothing_is_said_of_what_only_the_future_shows():
+    follows = FollowCounts.fit([([0], [4])] * 5)
+    for kinds, of_others in ((Kinds(), True), (Kinds(3), False), (Kinds(0, 2), False)):
+        source = source_of(evidence(kinds), follows)
+        said = " ".join(compose([0], 4, source, seed).thought for seed in range(30))
+        assert ("others" in said.lower()) == of_others, said
+
+
 def test_an_untrue_count_or_item_is_still_found():
     text = render_facts(evidence(Kinds(1), [([0], [4])] * 3).look_up([0]))
     assert Grounder(SHOP).check("Change Purse came next 7 times, Willow Basket too", [0], text).missing == (
         "7", "willow", "basket",
     )  # fmt: skip
+
+
+def test_evidence_does_not_speak_for_claims_of_the_history():
+    text = f"{FOLLOWED}\n- Pro Grip Change Purse (9)\n- Willow Basket (4){NEIGHBOURS}\n- {item_line(4, SHOP)}"
+    grounder = Grounder(SHOP)
+    assert grounder.check("9 of 9 items are from Milwaukee.", [0, 1], text).missing == ("9", "milwaukee")
+    assert grounder.check("2 of 2 items are from Acme. Change Purse came next 9 times.", [0, 1], text).missing == ()
+    assert grounder.check("Willow Basket came next 9 times.", [0, 1], text).missing == ("9",)
+    assert grounder.check("This customer has 9 items.", [0, 1], text).missing == ("9",)
+    assert grounder.check("Milwaukee was chosen for Change Purse.", [0, 1], text).missing == (
+        "milwaukee", "change", "purse",
+    )  # fmt: skip
+    assert grounder.check("Milwaukee is like the last item.", [0, 1], text).missing == ()
 
 
 def test_the_nearest_are_by_cosine_without_the_item_itself_or_strangers():

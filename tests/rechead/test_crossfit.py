@@ -1,9 +1,13 @@
 """The audit of memorised targets: it finds a planted memory, lets honest writers and easier rows pass, and says why."""
 
+from functools import cache
+
 import numpy as np
 import polars as pl
 import pytest
 
+from rporec import tables
+from rporec.catalogue import Catalogue
 from rporec.errors import InputError
 from rporec.reasoning.parse import Parsed
 from rporec.reasoning.prompt import item_line
@@ -120,3 +124,67 @@ def test_learned_rows_may_not_be_read():
     with pytest.raises(InputError, match="slice valid") as caught:
         crossfit.refuse_learned([1, 2, 6, 7], {"reason": [4, 5], "valid": [6, 7, 8]})
     assert "2 rows, for instance 6" in caught.value.message()
+
+
+@pytest.mark.parametrize("where", ["thought", "answer"])
+def test_a_memory_told_in_the_thought_or_without_the_last_word_is_found(where):
+    examples = Examples.from_rows(REASON)
+    whole = [item_line(int(examples.targets[examples.owner == place][0]), world.catalogue()) for place in range(400)]
+    thought = [[Parsed(f"After it comes {line}.", "more", True, 0)] for line in whole]
+    short = [[Parsed("so", " ".join(line.split()[:-1]), True, 0)] for line in whole]
+    found = look(Asked(Told(examples, thought if where == "thought" else short), np.arange(400)), asked(VALID, 0.0, 5))
+    assert found.reason == 1.0
+    assert found.memorised
+
+
+def test_words_that_the_history_holds_are_not_enough():
+    line = ["acme", "fan", "duct", "inch", "4", "black"]
+    assert not crossfit._names(["acme", "fan", "duct", "inch", "6"], line, {"acme", "fan", "duct", "inch", "6"})
+    assert crossfit._names(["acme", "fan", "duct", "inch", "6"], line, {"rope"})
+    assert crossfit._names(["acme", "fan", "duct", "inch", "4", "black"], line, {"acme", "fan", "duct", "inch", "6"})
+    assert crossfit._names(["such", "rope"], ["rope"], set())  # a line of one telling word: the whole line
+    assert not crossfit._names(["such"], ["rope"], set())
+
+
+WIDE = 400  # items: enough for targets that lie beyond every rank
+
+
+def wide(share: float, seed: int) -> Asked:
+    """Rows whose targets nothing suggests, with a writer that knows this share of them."""
+    rng = np.random.default_rng(seed)
+    targets = rng.integers(350, WIDE, 300)
+    histories = [rng.integers(0, 300, 3) for _ in targets]
+    examples = Examples(np.arange(300), histories, np.arange(300), targets)
+    lines = [line_of(int(target)) if rng.random() < share else "nothing" for target in targets]
+    return Asked(Told(examples, [[Parsed("so", line, True, 0)] for line in lines]), np.arange(300) + 1000 * seed)
+
+
+@cache
+def wide_catalogue() -> Catalogue:
+    table = pl.DataFrame(
+        [(f"i{n}", f"Maker{n % 7} thing{n} part{n}", "", "", "", None, None) for n in range(WIDE)],
+        schema=tables.ITEMS.columns, orient="row",
+    )  # fmt: skip
+    return Catalogue.from_table(table)
+
+
+def line_of(item: int) -> str:
+    return item_line(item, wide_catalogue())
+
+
+def test_a_memory_of_both_slices_is_refused_by_each_slice_alone():
+    rng = np.random.default_rng(9)
+    sold = np.repeat(np.arange(340), 5)
+    fit = Examples(np.arange(1700), [rng.integers(0, 300, 3) for _ in sold], np.arange(1700), sold)
+    for knows, told in (((1.0, 1.0), ("reason", "valid")), ((0.0, 0.5), ("valid",)), ((0.1, 0.1), ())):
+        found = crossfit.look(fit, wide(knows[0], 1), wide(knows[1], 2), wide_catalogue(), MARGIN)
+        assert found.hard == {
+            "reason": pytest.approx(knows[0], abs=0.07), "valid": pytest.approx(knows[1], abs=0.07),
+        }  # fmt: skip
+        assert (found.too_often, found.memorised) == (told, False)
+        if told:
+            with pytest.raises(InputError, match="by heart") as caught:
+                crossfit.refuse(found, MARGIN)
+            assert all(f"on {name}" in caught.value.message() for name in told)
+        else:
+            crossfit.refuse(found, MARGIN)
