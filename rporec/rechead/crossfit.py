@@ -9,9 +9,9 @@ share of targets that a memory must hold to explain the difference, (reason - va
 by their precision, so that what counts most is what the fit rows do not suggest, where an honest writer hardly ever
 hits and where no drift in time makes it hit. Evidence in prompts, which is fresher for `valid` than the counts, makes
 the look milder, never stricter. By each slice alone, which also finds a memory of both: where neither counts nor
-history suggest the target, no honest writer names it often. Thought and answer are both read, as the Rechead reads both; two
-thirds of the line's telling words name an item, if two thirds of those that the history does not hold are among them.
-Not a search for fainter hints.
+history suggest the target, no honest writer names it often. Thought and answer are both read, as the Rechead
+reads both; two thirds of the line's telling words name an item, if two thirds of those that the
+history does not hold are among them. Not a search for fainter hints.
 """
 
 from __future__ import annotations
