@@ -106,7 +106,9 @@ def words_of(text: str) -> list[str]:
 def _beside(thought: str, evidence: str) -> list[set[str]]:
     """Return, for each word of a thought, the words that the evidence lends to its place."""
     counted = [
-        (one[1], set(words_of(line)) - EVERYDAY) for line in evidence.split("\n") if (one := _COUNT.search(line))
+        (one[1], set(words_of(line[: one.start()])) - EVERYDAY)
+        for line in evidence.split("\n")
+        if (one := _COUNT.search(line))
     ]
     found: list[set[str]] = []
     plain = set(words_of(_COUNT.sub("", evidence)))
