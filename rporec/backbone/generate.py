@@ -20,7 +20,7 @@ from rporec.backbone.source import Writer
 from rporec.errors import InputError
 
 _SHARE_TO_DROP = 0.125
-_BLOCK = 64  # tokens whose probabilities are added up at once: a sum is vectorised, a running sum is not
+_BLOCK = 64  # tokens that are added up or searched at once: running sums and places of maxima are not vectorised
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,20 +149,21 @@ def pick(logits: torch.Tensor, numbers: torch.Tensor, temperature: float) -> tup
     Returns:
         Token ids [R] and their log-probabilities [R] float32.
     """
-    if temperature == 0:
-        logprobs = torch.log_softmax(logits.float(), dim=-1)  # [R, V]
-        tokens = logprobs.argmax(dim=-1)
-        return tokens, logprobs.gather(1, tokens[:, None])[:, 0]
     logits = logits.float()
+    logits = F.pad(logits, (0, rest), value=-torch.inf) if (rest := -logits.shape[1] % _BLOCK) else logits
+    rows = torch.arange(len(logits), device=logits.device)
+    best = logits.unflatten(1, (-1, _BLOCK)).amax(dim=-1)  # [R, V / 64]
     # In place, and not divided by their total: memory is what this costs.
-    weights = logits.sub(logits.amax(dim=-1, keepdim=True)).div_(temperature).exp_()  # [R, V]
-    rest = -weights.shape[1] % _BLOCK
-    blocks = (F.pad(weights, (0, rest)) if rest else weights).unflatten(1, (-1, _BLOCK))  # [R, V / 64, 64]
+    weights = logits.sub(best.amax(dim=-1, keepdim=True)).div_(temperature or 1.0).exp_()  # [R, V]
+    blocks = weights.unflatten(1, (-1, _BLOCK))  # [R, V / 64, 64]
+    if temperature == 0:
+        block = best.argmax(dim=-1)
+        tokens = block * _BLOCK + logits.unflatten(1, (-1, _BLOCK))[rows, block].argmax(dim=-1)
+        return tokens, -weights.sum(dim=-1).log()
     ends = blocks.sum(dim=-1).cumsum(dim=-1)  # [R, V / 64]
     total = ends[:, -1]
     reach = numbers * total
     block = _first_above(ends, reach)
-    rows = torch.arange(len(block), device=block.device)
     start = torch.where(block > 0, ends[rows, (block - 1).clamp(min=0)], torch.zeros_like(total))
     tokens = block * _BLOCK + _first_above(blocks[rows, block].cumsum(dim=-1), (reach - start).clamp(min=0))
     return tokens, (weights[rows, tokens] / total).log()

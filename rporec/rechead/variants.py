@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
+
+from rporec.backbone.randomness import uniforms
 from rporec.catalogue import Catalogue
 from rporec.reasoning.parse import Parsed
 from rporec.reasoning.prompt import item_line
@@ -38,6 +41,22 @@ def oracle_answer(told: Told, catalogue: Catalogue) -> Told:
     answers = [item_line(first[place], catalogue) for place in range(len(thoughts))]
     pairs = zip(thoughts, answers, strict=True)
     return Told(told.examples, [[Parsed(thought, answer, well_formed=True, outside=0)] for thought, answer in pairs])
+
+
+def sometimes_right(told: Told, catalogue: Catalogue, share: float) -> Told:
+    """Put the true answer, as `oracle_answer` does, in the place of the written one in some groups: a leak by design.
+
+    It tells how much better than by now a writer would have to guess.
+
+    Args:
+        told: groups with reasoning.
+        catalogue: N items.
+        share: of the groups, in [0, 1], drawn by the group's number alone.
+    """
+    right = oracle_answer(told, catalogue).samples
+    drawn = uniforms(0, np.asarray(told.examples.groups)) < share
+    pairs = zip(drawn, right, told.samples, strict=True)
+    return Told(told.examples, [true if hit else written for hit, true, written in pairs])
 
 
 def _each(told: Told, change: Callable[[Parsed], Parsed]) -> Told:

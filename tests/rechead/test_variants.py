@@ -41,3 +41,15 @@ def test_a_reader_reads_an_emptied_part_as_nothing():
     assert thought.answer.abs().sum() == thought.match.abs().sum() == 0
     assert thought.thought.equal(whole.thought)
     assert reader.read(variants.answer_only(TOLD).samples).thought.abs().sum() == 0
+
+
+def test_some_groups_are_told_the_truth_and_the_others_keep_what_was_written():
+    told = Told(Examples.from_rows(world.rows(400, 1)), [[TWO]] * 400)
+    assert len(told.examples) == 400
+    right = variants.oracle_answer(told, world.catalogue()).samples
+    found = variants.sometimes_right(told, world.catalogue(), 0.3).samples
+    hits = [one == true for one, true in zip(found, right, strict=True)]
+    assert 80 <= sum(hits) <= 160
+    assert all(one == [TWO] for one, hit in zip(found, hits, strict=True) if not hit)
+    assert variants.sometimes_right(told, world.catalogue(), 0.0).samples == told.samples
+    assert variants.sometimes_right(told, world.catalogue(), 1.0).samples == right
