@@ -15,7 +15,8 @@ from infra import workspace
 from tests import project
 from tests.worlds import PATIENT, World, fingerprint
 
-pytestmark = pytest.mark.pipeline
+# Seven runs of a pipeline and the first of the world: a busy machine takes its time, and speed is not what is tested.
+pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1800)]
 HEAVY = ("backbone", "cot", "rechead", "align", "evaluate")
 
 

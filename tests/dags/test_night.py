@@ -25,7 +25,7 @@ _SETTINGS = (
     ("schedule", "null"), ("max_p95_ms", "60000.0"), ("floor_margin", "0.05"), ("reasoning_margin", "0.05"),
     ("alignment_margin", "0.05"),
 )  # fmt: skip
-pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1800)]
 DATE = "2026-01-05"
 START_SECONDS, RUN_SECONDS = 240, 600
 

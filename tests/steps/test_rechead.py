@@ -159,7 +159,8 @@ def test_a_pretrained_encoder_is_a_param_and_goes_into_the_folder(tmp_path: Path
         stage.execute("rechead", rechead, root)
     before = shards()
     stage.execute("rechead", rechead, root)
-    assert before == shards() != {}
+    assert before  # those of the items, written before the kill, are not written again
+    assert before.items() <= shards().items()
     out = root / "outputs/rechead/final"
     assert HistoryTower.load(out / "tower.safetensors").shape.text_dim == DIM
     shutil.rmtree(model)
