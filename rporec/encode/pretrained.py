@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 from transformers.utils import logging as transformers_logging
@@ -23,6 +24,8 @@ from rporec.reach import UnreachableError, must_use_cache
 transformers_logging.disable_progress_bar()  # a bar for one small file says nothing
 
 _MODULES, _CONFIG = "modules.json", "config_sentence_transformers.json"
+_READ = ["*.json", "*.jsonl", "*.txt", "*.model", "*.safetensors"]  # what a model consists of
+_PICKLES, _SAFE = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}, "model.safetensors"
 _NAMESPACE = "sentence-transformers"  # of names without an owner
 
 
@@ -80,15 +83,24 @@ def load_pretrained(source: str | Path) -> PretrainedEncoder:
     folder = Path(source)
     if folder.exists() and not (folder / _MODULES).is_file():
         raise _unusable(source, f"the folder holds no {_MODULES}")
-    name = str(source) if folder.exists() or "/" in str(source) else f"{_NAMESPACE}/{source}"
+    name = str(source) if "/" in str(source) else f"{_NAMESPACE}/{source}"
     try:
-        local = folder.exists() or must_use_cache(name, _MODULES)
-        # use_safetensors: weights in pickle files would run code when loaded, so they are refused.
+        if not folder.exists():
+            local = must_use_cache(name, _MODULES)
+            folder = Path(snapshot_download(name, local_files_only=local, allow_patterns=_READ))
+        _refuse_pickles(folder)
         kinds = {"use_safetensors": True, "dtype": "float32"}
-        model = SentenceTransformer(name, device="cpu", local_files_only=local, model_kwargs=kinds)
+        model = SentenceTransformer(str(folder), device="cpu", local_files_only=True, model_kwargs=kinds)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError, UnreachableError) as error:
         raise _unusable(source, (str(error).strip() or type(error).__name__).splitlines()[0]) from error
     return PretrainedEncoder(model)
+
+
+def _refuse_pickles(folder: Path) -> None:
+    """Such weights may run code when they are loaded, which modules other than the transformer would do."""
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in _PICKLES and not (path.parent / _SAFE).is_file():
+            raise ValueError(f"{path.relative_to(folder)} is a pickle, and no {_SAFE} lies beside it")
 
 
 def _unusable(source: str | Path, why: str) -> InputError:
