@@ -14,6 +14,7 @@ import numpy as np
 from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
+from transformers import PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
 from rporec.encode.vectors import Matrix, unit
@@ -38,6 +39,9 @@ class PretrainedEncoder:
 
     def __init__(self, model: SentenceTransformer) -> None:
         self._model = model.eval()
+        tokenizer = model.tokenizer
+        self._words = tokenizer.backend_tokenizer if isinstance(tokenizer, PreTrainedTokenizerFast) else None
+        self._cut, self._filled = (self._words.truncation, self._words.padding) if self._words else (None, None)
 
     @property
     def dim(self) -> int:
@@ -58,7 +62,14 @@ class PretrainedEncoder:
         return unit(rows)
 
     def save(self, folder: Path) -> None:
-        """Write a sentence-transformers folder, weights as safetensors."""
+        """Write a sentence-transformers folder, weights as safetensors; the same whatever was encoded before."""
+        if self._words:  # it saves how the last text was cut and filled up
+            self._words.no_truncation()
+            self._words.no_padding()
+            if self._cut:
+                self._words.enable_truncation(**self._cut)
+            if self._filled:
+                self._words.enable_padding(**self._filled)
         self._model.save(str(folder), create_model_card=False)
         config = read_json(folder / _CONFIG)
         config.pop("__version__", None)  # names the build of torch: the same model would have other bytes elsewhere
