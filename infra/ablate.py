@@ -19,10 +19,11 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from infra import deps, workspace
-from infra.ablate_arms import ARMS, Seed, left_out
+from infra.ablate_arms import ARMS, Seed, left_out, other_encoder
 from infra.ablate_texts import Material
 from infra.workspace import Workspace
 from rporec import tables
+from rporec.encode.source import identity_of
 from rporec.errors import InputError
 from rporec.evaluation import ablation
 from rporec.files import read_json, sha256_path, write_json, write_text
@@ -99,12 +100,14 @@ def asked_arms(text: str, space: Workspace) -> tuple[list[str], dict[str, str]]:
 
 
 def inputs_hash(space: Workspace) -> str:
-    """Return what names the folder of the arms: a hash of the run's outputs, its parameters and the code."""
+    """Return what names the folder of the arms: a hash of the run's outputs, parameters, encoders and code."""
     digest = hashlib.sha256()
     for name in _NEEDED:
         digest.update(f"{name} {sha256_path(space.root / 'outputs' / name)}\n".encode())
     for section in ("run", *_STAGES):
         digest.update(space.params.section(section).model_dump_json().encode())
+    for encoder in (space.params.rechead.encoder, other_encoder(space.params)):
+        digest.update(f"{encoder and identity_of(encoder)}\n".encode())
     modules = {name for stage in _STAGES for name in deps.stage_modules(space.checkout, stage)}
     own = {
         "infra/ablate_arms.py",

@@ -88,12 +88,13 @@ class Recommender:
         self.rechead, self.writer, self.popularity = rechead, writer, popularity
 
     @staticmethod
-    def load(package: Path, threads: int | None = None) -> Recommender:
+    def load(package: Path, threads: int | None = None, vectors: Path | None = None) -> Recommender:
         """Verify a package and load it.
 
         Args:
             package: its folder.
             threads: CPU threads for torch in this process; None leaves them as they are.
+            vectors: where a pretrained text encoder's vectors are kept, for many requests; None = nowhere.
 
         Raises:
             InputError: a file is missing, added, changed or of a wrong kind, or does not fit the others.
@@ -104,7 +105,7 @@ class Recommender:
         settings = Settings.load(package)
         catalogue = Catalogue.from_table(tables.read(package / layout.ITEMS, tables.CATALOGUE))
         counted = tables.read(package / layout.POPULARITY, layout.POPULARITY_TABLE)
-        rechead = Rechead.load(package / layout.RECHEAD)
+        rechead = Rechead.load(package / layout.RECHEAD, vectors)
         if counted["item_id"].to_list() != catalogue.item_ids or rechead.n_items != catalogue.n:
             raise InputError(
                 "the parts of the package are not of one catalogue",

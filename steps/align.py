@@ -35,7 +35,7 @@ def align(stage: Stage) -> Outcome:
     near = lookup.load_neighbours(stage.inputs("backbone/neighbours.safetensors"))
     kinds = lookup.Kinds(**stage.params.backbone.evidence.model_dump())
     texts = Texts.of(catalogue, stage.params, lookup.as_of(SLICES, pl.concat([train, valid]), kinds, catalogue, near))
-    chosen = load_head(stage.inputs("rechead/chosen"), texts.catalogue)
+    chosen = load_head(stage.inputs("rechead/chosen"), texts.catalogue, stage.vectors)
     prompts = train.filter(pl.col("slice") == "align")
     trained: Trained | None = None
     after, policy = before, stage.inputs("backbone/model")
@@ -68,7 +68,7 @@ def learn(stage: Stage, prompts: pl.DataFrame, heldout: HeldOut, texts: Texts) -
     groups = groups_of(prompts)["group"].to_list()
     order = [groups[place] for place in prompt_order(len(groups), params, seed)]
     known = gather_prompts(writer, prompts.filter(pl.col("group").is_in(order)), texts, stage.work / "references")
-    head = load_head(stage.inputs("rechead/reward"), texts.catalogue)
+    head = load_head(stage.inputs("rechead/reward"), texts.catalogue, stage.vectors)
     if head.weights.strength == 0:
         log.warning("the Rechead gives reasoning no weight (strength 0): the rank cannot tell completions apart")
     scorer = RewardScorer(head, head.encoder, texts.catalogue, known.facts, params, len(writer.tokenizer))

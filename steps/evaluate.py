@@ -31,7 +31,7 @@ def evaluate(stage: Stage) -> Outcome:
     test, known = scoring.TestSet.from_rows(rows), pl.concat([train, valid])
     texts = completions(stage)
     judge(stage, texts, pl.concat([known, rows]), catalogue)
-    head = Rechead.load(stage.inputs("rechead/final"))
+    head = Rechead.load(stage.inputs("rechead/final"), stage.vectors)
     own = scoring.reasoning_of(texts.shipped, test.groups)
     variants: dict[str, scoring.Reasoning | None] = {
         "rporec": own,

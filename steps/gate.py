@@ -39,7 +39,7 @@ def gate(root: Path) -> dict[str, Any]:
     version, folder = champion(home, params.run.profile) or (None, None)
     own = version is None or version.package_hash == candidate.package_hash
     users = candidate.ranks["user_id"].to_numpy()
-    values = candidate.values(None if own else folder, params.run.threads)
+    values = candidate.values(None if own else folder, params.run.threads, home / "vectors")
     case = judge.Case(
         candidate.validation,
         candidate.leakage,

@@ -67,6 +67,11 @@ class Stage:
         """Return the path of an earlier stage's output, for instance `sequence/train.parquet`."""
         return self.root / "outputs" / path
 
+    @property
+    def vectors(self) -> Path:
+        """Where a pretrained text encoder's vectors are kept."""
+        return self.home / "vectors"
+
 
 @dataclass(frozen=True)
 class Outcome:

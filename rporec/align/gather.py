@@ -66,13 +66,18 @@ class Known:
     facts: dict[int, Facts]
 
 
-def load_head(folder: Path, catalogue: Catalogue) -> Rechead:
+def load_head(folder: Path, catalogue: Catalogue, vectors: Path | None = None) -> Rechead:
     """Load a Rechead that must have been trained for exactly this catalogue.
+
+    Args:
+        folder: of the Rechead.
+        catalogue: as it is now.
+        vectors: where a pretrained encoder's vectors are kept; None = nowhere.
 
     Raises:
         InputError: another number of items, or the same number with other texts.
     """
-    head = Rechead.load(folder)
+    head = Rechead.load(folder, vectors)
     cure = "run the stage rechead again (make run)"
     if head.n_items != catalogue.n:
         raise InputError(

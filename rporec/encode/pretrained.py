@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from huggingface_hub import snapshot_download
 from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
+from transformers import PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
 from rporec.encode.vectors import Matrix, unit
@@ -23,6 +25,8 @@ from rporec.reach import UnreachableError, must_use_cache
 transformers_logging.disable_progress_bar()  # a bar for one small file says nothing
 
 _MODULES, _CONFIG = "modules.json", "config_sentence_transformers.json"
+_READ = ["*.json", "*.jsonl", "*.txt", "*.model", "*.safetensors"]  # what a model consists of
+_PICKLES, _SAFE = {".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"}, "model.safetensors"
 _NAMESPACE = "sentence-transformers"  # of names without an owner
 
 
@@ -35,6 +39,9 @@ class PretrainedEncoder:
 
     def __init__(self, model: SentenceTransformer) -> None:
         self._model = model.eval()
+        tokenizer = model.tokenizer
+        self._words = tokenizer.backend_tokenizer if isinstance(tokenizer, PreTrainedTokenizerFast) else None
+        self._cut, self._filled = (self._words.truncation, self._words.padding) if self._words else (None, None)
 
     @property
     def dim(self) -> int:
@@ -55,7 +62,14 @@ class PretrainedEncoder:
         return unit(rows)
 
     def save(self, folder: Path) -> None:
-        """Write a sentence-transformers folder, weights as safetensors."""
+        """Write a sentence-transformers folder, weights as safetensors; the same whatever was encoded before."""
+        if self._words:  # it saves how the last text was cut and filled up
+            self._words.no_truncation()
+            self._words.no_padding()
+            if self._cut:
+                self._words.enable_truncation(**self._cut)
+            if self._filled:
+                self._words.enable_padding(**self._filled)
         self._model.save(str(folder), create_model_card=False)
         config = read_json(folder / _CONFIG)
         config.pop("__version__", None)  # names the build of torch: the same model would have other bytes elsewhere
@@ -80,15 +94,24 @@ def load_pretrained(source: str | Path) -> PretrainedEncoder:
     folder = Path(source)
     if folder.exists() and not (folder / _MODULES).is_file():
         raise _unusable(source, f"the folder holds no {_MODULES}")
-    name = str(source) if folder.exists() or "/" in str(source) else f"{_NAMESPACE}/{source}"
+    name = str(source) if "/" in str(source) else f"{_NAMESPACE}/{source}"
     try:
-        local = folder.exists() or must_use_cache(name, _MODULES)
-        # use_safetensors: weights in pickle files would run code when loaded, so they are refused.
+        if not folder.exists():
+            local = must_use_cache(name, _MODULES)
+            folder = Path(snapshot_download(name, local_files_only=local, allow_patterns=_READ))
+        _refuse_pickles(folder)
         kinds = {"use_safetensors": True, "dtype": "float32"}
-        model = SentenceTransformer(name, device="cpu", local_files_only=local, model_kwargs=kinds)
+        model = SentenceTransformer(str(folder), device="cpu", local_files_only=True, model_kwargs=kinds)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError, SafetensorError, UnreachableError) as error:
         raise _unusable(source, (str(error).strip() or type(error).__name__).splitlines()[0]) from error
     return PretrainedEncoder(model)
+
+
+def _refuse_pickles(folder: Path) -> None:
+    """Such weights may run code when they are loaded, which modules other than the transformer would do."""
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in _PICKLES and not (path.parent / _SAFE).is_file():
+            raise ValueError(f"{path.relative_to(folder)} is a pickle, and no {_SAFE} lies beside it")
 
 
 def _unusable(source: str | Path, why: str) -> InputError:

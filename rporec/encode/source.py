@@ -45,8 +45,25 @@ def make_encoder(source: Source, texts: Sequence[str]) -> Encoder:
     return KeptVectors(encoder, encoder.identity(), source.kept)
 
 
-def load_encoder(folder: Path) -> Encoder:
+def identity_of(name: str) -> str:
+    """Return what changes with the weights behind a name or folder, which stay the same while those change.
+
+    Raises:
+        InputError: a pretrained encoder cannot be loaded.
+    """
+    if name == EMBEDDED:
+        return name
+    from rporec.encode.pretrained import load_pretrained  # the import takes seconds
+
+    return load_pretrained(name).identity()
+
+
+def load_encoder(folder: Path, kept: Path | None = None) -> Encoder:
     """Read what an encoder's `save` wrote.
+
+    Args:
+        folder: of the encoder.
+        kept: folder of vectors as in `Source`, None where texts are few; read by pretrained ones only.
 
     Raises:
         InputError, OSError, KeyError, ValueError, SafetensorError: a part is missing or damaged.
@@ -57,4 +74,5 @@ def load_encoder(folder: Path) -> Encoder:
         return StaticEncoder.load(folder)
     from rporec.encode.pretrained import load_pretrained  # the import takes seconds
 
-    return load_pretrained(folder)
+    encoder = load_pretrained(folder)
+    return encoder if kept is None else KeptVectors(encoder, encoder.identity(), kept)

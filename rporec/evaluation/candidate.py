@@ -89,12 +89,15 @@ class Candidate:
                 cure="make run",
             )  # fmt: skip
 
-    def values(self, rival: Path | None, threads: int) -> dict[str, npt.NDArray[np.float64]]:
+    def values(
+        self, rival: Path | None, threads: int, vectors: Path | None = None
+    ) -> dict[str, npt.NDArray[np.float64]]:
         """Return NDCG@10 per test row [n] of every ranker, and of a rival's package as `champion`, if any.
 
         Args:
             rival: the champion's package folder, or None.
             threads: CPU threads for scoring it.
+            vectors: where the vectors of its text encoder are kept, if that is a pretrained one; None = nowhere.
         """
         values = results.primary_rows(self.ranks, results.RANKERS)
         if rival is not None:
@@ -102,7 +105,8 @@ class Candidate:
             from rporec.evaluation import rescore
             from rporec.recommender import Recommender
 
-            ranks = rescore.rank_package(Recommender.load(rival, threads), TestSet.from_rows(self.rows), self.item_ids)
+            recommender = Recommender.load(rival, threads, vectors)
+            ranks = rescore.rank_package(recommender, TestSet.from_rows(self.rows), self.item_ids)
             values["champion"] = metric_rows(ranks, (10,))[results.PRIMARY]
         return values
 

@@ -116,7 +116,8 @@ def make_reader(catalogue: Catalogue, source: Source) -> Reader:
 
 
 def make_arms(rows: Rows, reader: Reader, recipe: Recipe, folder: Path) -> Arms:
-    """Fit the three Recheads; checkpoints below `folder` let a killed call go on."""
+    """Fit the three Recheads; checkpoints below `folder` let a killed call with the same item vectors go on."""
+    folder = folder / reader.identity()
     heads = make_heads(rows, reader, recipe, folder)
     module, losses = make_module(heads, rows.reason, reader, recipe, folder)
     reward = Rechead(heads.base, reader, module, _reward_weights(Frozen(heads.base, reader), module, rows.valid))

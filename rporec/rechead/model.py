@@ -143,8 +143,12 @@ class Rechead:
             save_file({key: value.contiguous() for key, value in self.reasoning.state_dict().items()}, temporary)
 
     @staticmethod
-    def load(folder: Path) -> Rechead:
+    def load(folder: Path, vectors: Path | None = None) -> Rechead:
         """Read what `save` wrote.
+
+        Args:
+            folder: of the Rechead.
+            vectors: where a pretrained encoder's vectors are kept, so that no text is encoded twice; None = nowhere.
 
         Raises:
             InputError: a part is missing or does not fit the others.
@@ -152,7 +156,7 @@ class Rechead:
         cure = "run the stage rechead again, or fetch the package again"
         try:
             settings = read_json(folder / _SETTINGS)
-            reader = Reader.load(folder)
+            reader = Reader.load(folder, vectors)
             kind = ARCHITECTURES[settings["architecture"]]
             head, weights = _load_head(folder, settings, reader)
             reasoning = kind(reader.items, seed=0)

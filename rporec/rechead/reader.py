@@ -83,6 +83,10 @@ class Reader:
         lexicon = Lexicon.fit([*texts, *lines])
         return Reader(encoder, lexicon, encoder.encode(texts), lexicon.rows(lines), _digests(texts))
 
+    def identity(self) -> str:
+        """Return a hash of the items' vectors, hexadecimal, which changes with the encoder's weights."""
+        return hashlib.sha256(self.items.numpy().tobytes()).hexdigest()[:16]
+
     def changed(self, texts: Sequence[str]) -> list[int]:
         """Return the items whose full text is not the one that was read, N texts; all where that is not known."""
         if self._digests is None:
@@ -134,9 +138,9 @@ class Reader:
             save_file(tensors, temporary)
 
     @staticmethod
-    def load(folder: Path) -> Reader:
-        """Read what `save` wrote."""
-        encoder = load_encoder(folder / "text")
+    def load(folder: Path, vectors: Path | None = None) -> Reader:
+        """Read what `save` wrote; a pretrained encoder's vectors are kept below `vectors`, if that is given."""
+        encoder = load_encoder(folder / "text", vectors)
         lexicon = encoder.lexicon if isinstance(encoder, TfidfEncoder) else Lexicon.load(folder / "words")
         stored = load_file(folder / "reader.safetensors")
         shape = (len(stored["items"]), len(lexicon.vocabulary))

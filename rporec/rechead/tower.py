@@ -120,7 +120,7 @@ class HistoryTower(nn.Module):
         )
         self.project = None
         if texts is not None:
-            self.register_buffer("texts", texts)
+            self.register_buffer("texts", texts.clone())  # a checkpoint is read into it, never into the caller's
             self.project = nn.Parameter(torch.randn(shape.text_dim, shape.width, generator=rng) * _TEXT_SCALE)
         self.distance = nn.Parameter(torch.zeros(shape.heads, shape.history_length))
         self.blocks = nn.ModuleList(Block(shape.width, shape.heads) for _ in range(shape.layers))

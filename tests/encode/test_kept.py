@@ -88,3 +88,50 @@ def test_a_shard_that_cannot_be_read_is_encoded_again(tmp_path, caplog):
     third = Counting()
     KeptVectors(third, "one", tmp_path).encode(TEXTS)
     assert third.asked == []
+
+
+def test_shards_stay_few_and_lose_nothing_while_texts_are_few(tmp_path, monkeypatch):
+    monkeypatch.setattr(kept, "_MOST_SHARDS", 3)
+    many = KeptVectors(Counting(), "one", tmp_path)
+    for text in TEXTS:
+        many.encode([text])
+        assert len(list((tmp_path / "one").iterdir())) <= 3
+    second = Counting()
+    rows = KeptVectors(second, "one", tmp_path).encode(TEXTS)
+    assert second.asked == []
+    assert np.array_equal(rows, second.inner.encode(TEXTS))
+
+
+def test_texts_that_were_not_asked_for_longest_are_dropped(tmp_path, monkeypatch):
+    monkeypatch.setattr(kept, "_MOST_SHARDS", 3)
+    monkeypatch.setattr(kept, "_MOST_TEXTS", 12)
+    items, thoughts = TEXTS[:5], [f"thought {number}" for number in range(40)]
+    for night in range(8):
+        one = Counting()
+        night_vectors = KeptVectors(one, "one", tmp_path)
+        night_vectors.encode(items)
+        assert one.asked == (items if night == 0 else [])
+        night_vectors.encode(thoughts[5 * night : 5 * night + 5])
+        assert len(KeptVectors(Counting(), "one", tmp_path)._found) <= 12 + 3 * 5
+    last = Counting()
+    KeptVectors(last, "one", tmp_path).encode(thoughts)
+    assert thoughts[0] in last.asked
+    assert thoughts[-1] not in last.asked
+
+
+def test_a_kill_while_shards_become_one_loses_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(kept, "_MOST_SHARDS", 3)
+
+    def die(path: Path, *, missing_ok: bool = False) -> None:
+        if path.suffix == ".safetensors":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", die)
+        with pytest.raises(KeyboardInterrupt):
+            KeptVectors(Counting(), "one", tmp_path).encode(TEXTS)
+    second = Counting()
+    rows = KeptVectors(second, "one", tmp_path).encode(TEXTS)
+    assert second.asked == []
+    assert np.array_equal(rows, second.inner.encode(TEXTS))
+    assert len(list((tmp_path / "one").iterdir())) == 1

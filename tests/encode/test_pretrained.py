@@ -7,12 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.models import StaticEmbedding
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 
 from rporec import reach
 from rporec.encode.kept import KeptVectors
 from rporec.encode.pretrained import PretrainedEncoder, load_pretrained
-from rporec.encode.source import Source, load_encoder, make_encoder
+from rporec.encode.source import Source, identity_of, load_encoder, make_encoder
 from rporec.errors import InputError
 from tests.encode.models import DIM, bert
 from tests.servers import free_port
@@ -115,6 +119,38 @@ def test_weights_in_a_pickle_are_refused(folder, tmp_path):
     (pickled / "model.safetensors").unlink()
     with pytest.raises(InputError, match="cannot be loaded"):
         load_pretrained(pickled)
+
+
+def test_pickles_of_other_modules_are_refused(tmp_path):
+    words = Tokenizer(WordLevel({"[UNK]": 0, "lamp": 1}, unk_token="[UNK]"))
+    static = tmp_path / "static"
+    SentenceTransformer(modules=[StaticEmbedding(words, embedding_dim=4)], device="cpu").save(str(static))
+    (safe,) = static.rglob("model.safetensors")
+    torch.save(load_file(safe), safe.with_name("pytorch_model.bin"))
+    assert load_pretrained(static).dim == 4  # the safetensors beside it are read
+    safe.rename(safe.with_name("other.safetensors"))
+    assert SentenceTransformer(str(static), device="cpu").encode("lamp").shape == (4,)  # the library would unpickle
+    with pytest.raises(InputError, match=r"pytorch_model\.bin is a pickle"):
+        load_pretrained(static)
+
+
+def test_a_loaded_folder_keeps_vectors_where_it_is_told(folder, tmp_path):
+    made = make_encoder(Source(str(folder), 7, 1, tmp_path / "kept"), [])
+    rows = made.encode(TEXTS)
+    made.save(tmp_path / "saved")
+    shards = sorted((tmp_path / "kept").rglob("*.safetensors"))
+    again = load_encoder(tmp_path / "saved", tmp_path / "kept")
+    again._encoder.encode = None  # nothing is left to encode
+    assert np.array_equal(again.encode(TEXTS), rows)
+    assert sorted((tmp_path / "kept").rglob("*.safetensors")) == shards
+
+
+def test_other_weights_in_the_same_folder_are_another_identity(tmp_path):
+    folder = bert(tmp_path / "a")
+    before = identity_of(str(folder))
+    assert identity_of(str(folder)) == before
+    shutil.copyfile(bert(tmp_path / "b", seed=1) / "model.safetensors", folder / "model.safetensors")
+    assert identity_of(str(folder)) != before
 
 
 @pytest.mark.skipif(

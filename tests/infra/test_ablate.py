@@ -19,6 +19,7 @@ from infra.ablate_arms import ARMS, other_encoder
 from rporec.errors import InputError
 from rporec.files import read_json
 from tests import project
+from tests.encode.models import bert
 from tests.project import ROOT
 from tests.worlds import World, only_me
 
@@ -106,6 +107,17 @@ def test_another_input_is_another_folder(done: Path, alone: World):
     params = space.params
     other = params.model_copy(update={"rechead": params.rechead.model_copy(update={"reasoning_epochs": 1})})
     assert ablate.inputs_hash(replace(space, params=other)) != done.name
+
+
+def test_other_weights_of_an_encoder_are_another_folder(tmp_path: Path, space: workspace.Workspace, monkeypatch):
+    monkeypatch.setattr(ablate, "_NEEDED", ())
+    folder = bert(tmp_path / "a")
+    head = space.params.rechead.model_copy(update={"encoder": str(folder)})
+    space = replace(space, params=space.params.model_copy(update={"rechead": head}))
+    before = ablate.inputs_hash(space)
+    assert ablate.inputs_hash(space) == before
+    shutil.copyfile(bert(tmp_path / "b", seed=1) / "model.safetensors", folder / "model.safetensors")
+    assert ablate.inputs_hash(space) != before
 
 
 def test_without_a_run_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -172,3 +172,19 @@ def test_a_broken_folder_is_an_input_error(made, tmp_path):
     (tmp_path / "tower.safetensors").write_bytes(whole[:200])
     with pytest.raises(InputError, match="cannot be read"):
         Rechead.load(tmp_path)
+
+
+def test_a_killed_fit_does_not_go_on_with_other_vectors(tmp_path):
+    """The same name may hold other weights: what was fitted on their vectors is not mixed with these."""
+    rows, recipe = world.make_rows(0.6), world.recipe(epochs=1)
+    recipe = replace(recipe, tower=replace(recipe.tower, epochs=1))
+    other = world.reader()
+    other.items.mul_(-1)
+    make_arms(rows, other, recipe, tmp_path / "both")
+    own = world.reader()
+    before = own.items.clone()
+    found = make_arms(rows, own, recipe, tmp_path / "both")
+    alone = make_arms(rows, world.reader(), recipe, tmp_path / "alone")
+    assert torch.equal(own.items, before)
+    assert torch.equal(found.final.head.tower.texts, before)
+    assert torch.equal(found.final.score(HISTORIES, SAID), alone.final.score(HISTORIES, SAID))

@@ -96,3 +96,10 @@ def test_rows_without_any_history_cannot_be_fitted(data, texts, tmp_path):
 def test_without_valid_rows_all_epochs_are_run(data, texts, tmp_path):
     nothing = data[1].take([])
     assert choose_tower(data[0], nothing, texts, world.fit(epochs=2), tmp_path).epochs == 2
+
+
+def test_a_checkpoint_is_not_read_into_the_callers_vectors(data, texts, tmp_path):
+    choose_tower(*data, texts, world.fit(epochs=1), tmp_path)
+    own = -texts
+    choose_tower(*data, own, world.fit(epochs=1), tmp_path)
+    assert torch.equal(own, -texts)
