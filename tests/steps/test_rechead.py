@@ -155,7 +155,7 @@ def test_a_pretrained_encoder_is_a_param_and_goes_into_the_folder(tmp_path: Path
         found = (stage.home_folder(root) / "vectors").rglob("*.safetensors")
         return {path: path.stat().st_mtime_ns for path in found}
 
-    with killed(arms, "refit_tower"):
+    with killed(arms, "fit_final_weights"):
         stage.execute("rechead", rechead, root)
     before = shards()
     stage.execute("rechead", rechead, root)
