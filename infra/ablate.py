@@ -10,8 +10,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import shlex
 import sys
 import time
+from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -54,16 +56,19 @@ def ablate(folder: Path) -> None:
     space = workspace.existing(profile, folder)
     if data or settings:
         raise InputError("ablations take the last run as it is", field="DATA, SET", cure="leave them to make run")
-    seeds, (arms, out) = asked_seeds(os.environ.get("SEEDS", ""), space), asked_arms(os.environ.get("ARMS", ""), space)
+    seeds, arms = asked_seeds(os.environ.get("SEEDS", ""), space), asked_arms(os.environ.get("ARMS", ""), space)
     with workspace.locked(space.checkout, space.root):
         _has_outputs(space)
         work = space.root / "work" / "ablate" / inputs_hash(space)
+        material = Material.load(space, work)
+        material.check(_again(space))
         work.mkdir(parents=True, exist_ok=True)
+        _tell_of_others(work)
         torch.set_num_threads(space.params.run.threads)
         torch.use_deterministic_algorithms(mode=True)
         with threadpool_limits(limits=space.params.run.threads):
-            _run(Material.load(space, work), arms, seeds, _times(space.root))
-        report(space, work, arms, seeds, out)
+            _run(material, arms, seeds, _times(space.root))
+        report(space, work)
 
 
 def asked_seeds(text: str, space: Workspace) -> list[int]:
@@ -81,8 +86,8 @@ def asked_seeds(text: str, space: Workspace) -> list[int]:
     return list(dict.fromkeys(map(int, words))) or list(range(first, first + _SEEDS))
 
 
-def asked_arms(text: str, space: Workspace) -> tuple[list[str], dict[str, str]]:
-    """Return the arms of ARMS, or all, always with what they are compared to; and those left out with the reason.
+def asked_arms(text: str, space: Workspace) -> list[str]:
+    """Return the arms of ARMS, or all that say something for this profile, always with what they are compared to.
 
     Raises:
         InputError: an arm does not exist, or says nothing for this profile.
@@ -95,8 +100,7 @@ def asked_arms(text: str, space: Workspace) -> tuple[list[str], dict[str, str]]:
                 f"the arm cannot be run: {out.get(word, 'there is no such arm')}",
                 field="ARMS", value=word, rule=f"some of {known}", cure="leave ARMS empty for all of them",
             )  # fmt: skip
-    wanted = [name for name in ARMS if name not in out and (not words or name in words or name == "no_reasoning")]
-    return wanted, out if not words else {}
+    return [name for name in ARMS if name not in out and (not words or name in words or name == "no_reasoning")]
 
 
 def inputs_hash(space: Workspace) -> str:
@@ -153,13 +157,35 @@ def estimate(todo: list[tuple[int, str]], times: dict[str, float]) -> str:
     return f"about {max(1, round(seconds / 60))} min by the times of the last run"
 
 
-def report(space: Workspace, work: Path, arms: list[str], seeds: list[int], out: dict[str, str]) -> None:
-    """Write ablate.json, ablate.md and ablate.svg into the profile's reports and print the table."""
+def widest(done: Mapping[str, Set[int]]) -> tuple[list[str], list[int]]:
+    """Return the arms and seeds to report: as many arms as share a seed, with every seed that all of them have.
+
+    So a call for some arms or seeds takes no arm out of a report that has them all.
+
+    Args:
+        done: the seeds of every arm that are done; at least one.
+    """
+    shared = {frozenset(seeds) for seeds in done.values() if seeds}
+    while more := {one & other for one in shared for other in shared} - shared - {frozenset()}:
+        shared |= more
+    best = max(shared, key=lambda seeds: (sum(seeds <= own for own in done.values()), len(seeds), sorted(seeds)))
+    return [arm for arm in done if best <= done[arm]], sorted(best)
+
+
+def report(space: Workspace, work: Path) -> None:
+    """Write ablate.json, ablate.md and ablate.svg into the profile's reports, of all calls so far; print the table."""
+    done = {arm: {int(path.stem.rpartition("-")[2]) for path in work.glob(f"{arm}-*.json")} for arm in ARMS}
+    arms, seeds = widest(done)
+    cells = [(arm, seed) for arm, own in done.items() for seed in sorted(own) if arm not in arms or seed not in seeds]
+    if cells:
+        log.info("ablate: the report has the seeds that its arms share; done, but not in it: %s",
+                 ", ".join(f"{arm} {seed}" for arm, seed in cells))  # fmt: skip
+    out = {arm: reason for arm, reason in left_out(space.params).items() if arm not in arms}
     found = {arm: {seed: tables.read(work / f"{arm}-{seed}.parquet", tables.ABLATED) for seed in seeds} for arm in arms}
     params = space.params.evaluate
     told: dict[str, Any] = {
         "profile": space.params.run.profile, "inputs": work.name, "seeds": seeds, "confidence": params.confidence,
-        "says": {arm: ARMS[arm].says for arm in arms}, "left_out": out,
+        "says": {arm: ARMS[arm].says + _learned(work, arm, seeds[0]) for arm in arms}, "left_out": out,
         "strength": {arm: {str(s): read_json(_done(work, arm, s))["strength"] for s in seeds} for arm in arms},
         **ablation.summary(found, params, space.params.run.seed),
     }  # fmt: skip
@@ -169,6 +195,29 @@ def report(space: Workspace, work: Path, arms: list[str], seeds: list[int], out:
     write_text(folder / "ablate.md", table)
     write_text(folder / "ablate.svg", ablation.plot(told, {arm: ARMS[arm].apart for arm in arms if ARMS[arm].apart}))
     sys.stdout.write(f"\n{table}\n{folder / 'ablate.md'}, ablate.json, ablate.svg\n")
+
+
+def _learned(work: Path, arm: str, seed: int) -> str:
+    """Return how much the writer of an arm's texts learned by heart, "" where it may know nothing."""
+    share = read_json(_done(work, arm, seed)).get("learned")
+    if not share:
+        return ""
+    rows, groups = (f"{share[name]} of its {share[f'of_{name}']} {name}" for name in ("rows", "groups"))
+    return f": {rows}, in {groups}"
+
+
+def _tell_of_others(work: Path) -> None:
+    """Say how folders of other inputs are removed; nothing removes them, since hours of work may come of use again."""
+    others = sorted(path for path in work.parent.iterdir() if path.is_dir() and path != work)
+    if others:
+        size = sum(file.stat().st_size for path in others for file in path.rglob("*") if file.is_file())
+        log.info("ablate: %d folders of other inputs or code hold %.0f MB; to remove them: rm -r %s", len(others),
+                 size / 1e6, " ".join(shlex.quote(str(path)) for path in others))  # fmt: skip
+
+
+def _again(space: Workspace) -> str:
+    profile = "" if space.in_place else f" PROFILE={space.params.run.profile}"
+    return f"make run{profile} again, with the same DATA"
 
 
 def _done(work: Path, arm: str, seed: int) -> Path:
@@ -183,11 +232,10 @@ def _times(root: Path) -> dict[str, float]:
 def _has_outputs(space: Workspace) -> None:
     for name in _NEEDED:
         if not (space.root / "outputs" / name).exists():
-            profile = "" if space.in_place else f" PROFILE={space.params.run.profile}"
             raise InputError(
                 "there is no finished run to ablate", file=space.root / "outputs" / name, field="PROFILE",
                 value=space.params.run.profile, rule="the outputs of the stages up to cot",
-                cure=f"make run{profile} first, with the same DATA",
+                cure=_again(space),
             )  # fmt: skip
 
 

@@ -90,7 +90,7 @@ ARMS = {
     "samples_1": Arm("one sample a group at temperature .5", "sampled", _samples(1)),
     "samples_4": Arm("four samples a group at temperature .5, averaged", "sampled", _samples(4)),
     "samples_8": Arm("eight samples a group at temperature .5, averaged", "sampled", _samples(8)),
-    "cross_fitting_off": Arm("completions of a backbone that also learned the rows of slice reason", "memorised"),
+    "cross_fitting_off": Arm("completions of a backbone that also learned slice reason", "memorised"),
 }  # fmt: skip
 
 
@@ -157,6 +157,8 @@ class Seed:
             means[part] = float(ndcg(ranks, 10).mean()) if rows.height else 0.0
         tables.write(pl.concat(frames), done / f"{name}-{self.seed}.parquet", tables.ABLATED)
         told: dict[str, Any] = {"arm": name, "seed": self.seed, "strength": strength, "ndcg@10": means}
+        if ARMS[name].texts == "memorised":
+            told["learned"] = self.material.learned()
         write_json(done / f"{name}-{self.seed}.json", told | {"seconds": round(time.monotonic() - started, 1)})
         return means["test"]
 

@@ -6,8 +6,9 @@ Everything that is written here lies below the folder of the ablations and is no
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,19 +16,21 @@ import polars as pl
 from infra.workspace import Workspace
 from rporec import tables
 from rporec.backbone import learn
-from rporec.backbone.generate import Sampling
 from rporec.backbone.source import load_writer
-from rporec.backbone.write import Writing, groups_of, write_completions
+from rporec.backbone.write import Writing, evidence_of, groups_of, prompts_of, write_completions, writing_of
 from rporec.catalogue import Catalogue
 from rporec.config import Params
-from rporec.files import replace_folder
+from rporec.errors import InputError
+from rporec.files import read_json, replace_folder, write_json
 from rporec.reasoning import lookup
+from rporec.reasoning.lookup import Evidence
 from rporec.reasoning.parse import parse
 from rporec.rechead.examples import Examples
 from rporec.rechead.reasoning import Told
 from steps import cot
 
 PARTS = ("train", "valid", "test")
+_CHECKED = 64  # groups whose prompts are rebuilt
 SAMPLES, TEMPERATURE = 8, 0.5  # at 1 the samples of a small writer are mostly noise (docs/log.md)
 
 
@@ -75,46 +78,88 @@ class Material:
 
     def sampled(self, seed: int) -> pl.DataFrame:
         """Return eight samples a group by the run's backbone."""
-        model, params = self.outputs / "backbone/model", self.params.cot
-        sampling = Sampling(
-            SAMPLES, TEMPERATURE, self.params.backbone.max_completion_tokens, params.batch_size * params.samples, seed
-        )
-        return self._write(model, sampling, self.work / f"sampled-{seed}")
+        own = self._writing()
+        sampling = replace(own.sampling, num_samples=SAMPLES, temperature=TEMPERATURE, seed=seed)
+        return self._write(self._model(), replace(own, sampling=sampling), self.work / f"sampled-{seed}")
 
     def memorised(self) -> pl.DataFrame:
         """Return what a backbone writes that also learned the slice reason, made as the run's own."""
-        model, params, seed = self.work / "memorised/model", self.params.cot, self.params.run.seed
+        model, parts = self.work / "memorised/model", self.train.partition_by("slice", as_dict=True)
         if not model.exists():
+            empty = self.train.clear()
+            fit, reason, align = (parts.get((name,), empty) for name in ("fit", "reason", "align"))
             learned = learn.learn_to_write(
-                learn.Material(
-                    fit=self.train.filter(pl.col("slice").is_in(["fit", "reason"])),
-                    held_out=self.train.filter(pl.col("slice") == "align"),
-                    catalogue=self.catalogue,
-                    near=self.near(),
-                ),
+                learn.Material(fit=fit, held_out=align, catalogue=self.catalogue, near=self.near(), beside=reason),
                 self.params.backbone,
-                seed,
+                self.params.run.seed,
                 learn.Means(self.work / "memorised", self.home / "teacher"),
             )
+            taught = reason.join(learned.composed, on="row_id", how="semi")
+            shares = {
+                "rows": taught.height, "of_rows": reason.height,
+                "groups": taught["group"].n_unique(), "of_groups": reason["group"].n_unique(),
+            }  # fmt: skip
+            write_json(self._learned(), shares)
             new = self.work / "memorised/model.new"
             shutil.rmtree(new, ignore_errors=True)
             learned.writer.save(new)
             replace_folder(new, model)
-        sampling = Sampling(
-            params.samples, params.temperature, self.params.backbone.max_completion_tokens,
-            params.batch_size * params.samples, seed,
-        )  # fmt: skip
-        return self._write(model, sampling, self.work / "memorised/shards")
+        return self._write(model, self._writing(), self.work / "memorised/shards")
 
-    def _write(self, model: Path, sampling: Sampling, kept: Path) -> pl.DataFrame:
-        backbone = self.params.backbone
-        rows = pl.concat([self.train, self.valid, self.test])
-        kinds = lookup.Kinds(**backbone.evidence.model_dump())
-        evidence = lookup.as_of(cot.SLICES, rows, kinds, self.catalogue, self.near())
-        writing = Writing(sampling, backbone.prompt_items, backbone.max_prompt_tokens, self.params.cot.shard_groups)
-        chosen = groups_of(rows).filter(pl.col("slice").is_in(cot.SLICES))
-        writer = load_writer(model, backbone.dtype)
-        return write_completions(writer, chosen, self.catalogue, writing, kept, evidence).completions
+    def learned(self) -> dict[str, Any]:
+        """Return how much of the slice reason `memorised` learned: `rows` `of_rows`, `groups` `of_groups`."""
+        return dict(read_json(self._learned()))
+
+    def check(self, cure: str) -> None:
+        """See that the completions are of these rows: a run that was killed leaves new rows beside old completions.
+
+        Args:
+            cure: for people.
+
+        Raises:
+            InputError: the groups differ, or a prompt is not the one that these rows give.
+        """
+        wrong = self._strange()
+        if wrong:
+            raise InputError(
+                "the completions are of other rows", file=self.outputs / "cot/completions.parquet", value=wrong,
+                rule="the groups and prompts of sequence/", cure=cure,
+            )  # fmt: skip
+
+    def _strange(self) -> str:
+        asked, written = self._asked(), self.written().unique("group", maintain_order=True)
+        strange = asked.join(written, on=["group", "slice"], how="anti").height
+        strange += written.join(asked, on=["group", "slice"], how="anti").height
+        if strange:
+            return f"{strange} groups differ"
+        some = asked.gather_every(max(1, asked.height // _CHECKED))
+        writer = load_writer(self._model(), self.params.backbone.dtype)
+        built = prompts_of(writer, some, self.catalogue, self._writing(), self._evidence()).prompts
+        read = dict(written.select("group", "prompt").iter_rows())
+        other = [group for group, prompt in zip(some["group"], built, strict=True) if read[group] != prompt]
+        return f"{len(other)} of {some.height} prompts differ, the first is of group {other[0]}" if other else ""
+
+    def _write(self, model: Path, writing: Writing, kept: Path) -> pl.DataFrame:
+        writer = load_writer(model, self.params.backbone.dtype)
+        return write_completions(writer, self._asked(), self.catalogue, writing, kept, self._evidence()).completions
+
+    def _writing(self) -> Writing:
+        return writing_of(self.params.cot, self.params.backbone, self.params.run.seed)
+
+    def _evidence(self) -> dict[str, Evidence]:
+        return evidence_of(cot.SLICES, self._rows(), self.params.backbone, self.catalogue, self.near())
+
+    def _asked(self) -> pl.DataFrame:
+        return groups_of(self._rows()).filter(pl.col("slice").is_in(cot.SLICES))
+
+    def _rows(self) -> pl.DataFrame:
+        return pl.concat([self.train, self.valid, self.test])
+
+    def _model(self) -> Path:
+        return self.outputs / "backbone/model"
+
+    def _learned(self) -> Path:
+        return self.work / "memorised/learned.json"
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,8 @@ from collections.abc import Mapping
 import polars as pl
 
 from rporec import tables
-from rporec.backbone.generate import Sampling
 from rporec.backbone.source import load_writer
-from rporec.backbone.write import Writing, Written, groups_of, write_completions
+from rporec.backbone.write import Written, evidence_of, groups_of, write_completions, writing_of
 from rporec.catalogue import Catalogue
 from rporec.files import write_json
 from rporec.reasoning import lookup
@@ -30,19 +29,8 @@ def cot(stage: Stage) -> Outcome:
     # `groups_of` leaves the targets behind: a completion must come from its history, and from older rows, alone.
     groups = groups_of(rows)
     near = lookup.load_neighbours(stage.inputs("backbone/neighbours.safetensors"))
-    evidence = lookup.as_of(SLICES, rows, lookup.Kinds(**backbone.evidence.model_dump()), catalogue, near)
-    writing = Writing(
-        sampling=Sampling(
-            num_samples=params.samples,
-            temperature=params.temperature,
-            max_new_tokens=backbone.max_completion_tokens,
-            batch_size=params.batch_size * params.samples,
-            seed=run.seed,
-        ),
-        prompt_items=backbone.prompt_items,
-        max_prompt_tokens=backbone.max_prompt_tokens,
-        shard_groups=params.shard_groups,
-    )
+    evidence = evidence_of(SLICES, rows, backbone, catalogue, near)
+    writing = writing_of(params, backbone, run.seed)
     # In the number format that is served: what is judged must be what users get.
     writer = load_writer(stage.inputs("backbone/model"), backbone.dtype)
     asked = groups.filter(pl.col("slice").is_in(SLICES))

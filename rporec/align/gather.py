@@ -13,9 +13,8 @@ import polars as pl
 
 from rporec.align.heldout import HeldOut, sample_groups
 from rporec.align.scorer import Facts, RewardHead
-from rporec.backbone.generate import Sampling
 from rporec.backbone.source import Writer
-from rporec.backbone.write import Writing, groups_of, write_completions
+from rporec.backbone.write import Writing, groups_of, write_completions, writing_of
 from rporec.catalogue import Catalogue
 from rporec.config import AlignParams, Params
 from rporec.errors import InputError
@@ -42,16 +41,7 @@ class Texts:
     @staticmethod
     def of(catalogue: Catalogue, params: Params, evidence: Mapping[str, Evidence]) -> Texts:
         """Take the settings of stage cot, so that policy and backbone are compared as they write there."""
-        cot, backbone = params.cot, params.backbone
-        sampling = Sampling(
-            num_samples=cot.samples,
-            temperature=cot.temperature,
-            max_new_tokens=backbone.max_completion_tokens,
-            batch_size=cot.batch_size * cot.samples,
-            seed=params.run.seed,
-        )
-        writing = Writing(sampling, backbone.prompt_items, backbone.max_prompt_tokens, cot.shard_groups)
-        return Texts(catalogue, writing, evidence)
+        return Texts(catalogue, writing_of(params.cot, params.backbone, params.run.seed), evidence)
 
     def greedy(self) -> Writing:
         """Return the settings with one greedy sample."""

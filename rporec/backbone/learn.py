@@ -70,12 +70,19 @@ class Material:
         held_out: rows of the reason slice to measure on, never learned.
         catalogue: texts of N items.
         near: [N, K] neighbours in text, None where no prompt shows any.
+        beside: rows later than fit that are learned too, whatever `max_examples` leaves of fit; None outside ablations.
     """
 
     fit: pl.DataFrame
     held_out: pl.DataFrame
     catalogue: Catalogue
     near: np.ndarray | None = None
+    beside: pl.DataFrame | None = None
+
+    @property
+    def learned(self) -> pl.DataFrame:
+        """All rows that texts and counts may hold."""
+        return self.fit if self.beside is None else pl.concat([self.fit, self.beside])
 
 
 @dataclass(frozen=True)
@@ -108,11 +115,14 @@ def learn_to_write(material: Material, params: BackboneParams, seed: int, means:
     drawing = Drawing(
         max_items=params.prompt_items, per_group=params.targets_per_group, most=params.max_examples, seed=seed
     )
-    follows = count_follows(material.fit)
+    follows = count_follows(material.learned)
     evidence = _evidence(material, params, follows)
     source = source_of(evidence, follows)
-    events = draw_events(material.fit, drawing) if params.epochs or params.name is None else []
-    past = evidence.look_back(material.fit, {event.group for event in events}, params.prompt_items)
+    learns = bool(params.epochs) or params.name is None
+    events = draw_events(material.fit, drawing) if learns else []
+    if learns and material.beside is not None:
+        events += draw_events(material.beside, dataclasses.replace(drawing, most=material.beside.height))
+    past = evidence.look_back(material.learned, {event.group for event in events}, params.prompt_items)
     events = [dataclasses.replace(event, facts=past[event.group]) for event in events]
     # Before the teacher is asked, and paid: a name may be wrong. Tuned in float32 whatever is saved.
     given = load_writer(params.name, "float32" if params.epochs else params.dtype) if params.name else None
@@ -138,7 +148,7 @@ def learn_to_write(material: Material, params: BackboneParams, seed: int, means:
         tuned=tuned,
         held_out_loss=mean_loss(writer.model, measured, tuning) if measured else None,
         composed=_composed(prepared),
-        rows=material.fit.select("row_id").head(material.fit.height if params.epochs or params.name is None else 0),
+        rows=material.learned.select("row_id").head(material.learned.height if learns else 0),
         shortened=prepared.shortened,
         dropped=prepared.dropped,
         withheld=prepared.withheld,

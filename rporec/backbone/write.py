@@ -5,21 +5,23 @@ stage `cot` and for the policy by stage `align`.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from rporec import tables
 from rporec.backbone.generate import Sampling, generate
 from rporec.backbone.source import Writer
 from rporec.catalogue import Catalogue
+from rporec.config import BackboneParams, CotParams
 from rporec.progress import Progress
 from rporec.reasoning.ground import Grounder
-from rporec.reasoning.lookup import Evidence
+from rporec.reasoning.lookup import Evidence, Kinds, as_of
 from rporec.reasoning.parse import parse
-from rporec.reasoning.prompt import Fact, fit_prompts, render_facts
+from rporec.reasoning.prompt import Fact, FittedPrompts, fit_prompts, render_facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,39 @@ class Written:
     withheld: int
 
 
+def writing_of(params: CotParams, backbone: BackboneParams, seed: int) -> Writing:
+    """Return how stage cot writes, which is how all writes that is compared with it.
+
+    Args:
+        params: section `cot`.
+        backbone: section `backbone`.
+        seed: of the samples.
+    """
+    sampling = Sampling(
+        num_samples=params.samples,
+        temperature=params.temperature,
+        max_new_tokens=backbone.max_completion_tokens,
+        batch_size=params.batch_size * params.samples,
+        seed=seed,
+    )
+    return Writing(sampling, backbone.prompt_items, backbone.max_prompt_tokens, params.shard_groups)
+
+
+def evidence_of(
+    slices: Iterable[str], rows: pl.DataFrame, params: BackboneParams, catalogue: Catalogue, near: np.ndarray
+) -> dict[str, Evidence]:
+    """Return what prompts may show of each slice, of the kinds that the parameters name; {} = nothing.
+
+    Args:
+        slices: names, `fit` not among them.
+        rows: the ROWS table; rows that are not before a slice are left out of its counts.
+        params: section `backbone`.
+        catalogue: texts of N items.
+        near: [N, K] neighbours in text.
+    """
+    return as_of(slices, rows, Kinds(**params.evidence.model_dump()), catalogue, near)
+
+
 def groups_of(rows: pl.DataFrame) -> pl.DataFrame:
     """Return one row a group with `group`, `slice` and `history`, sorted by group; a target column is left behind."""
     return rows.select("group", "slice", "history").unique("group", keep="first", maintain_order=True).sort("group")
@@ -75,10 +110,7 @@ def write_completions(
     Raises:
         InputError: a prompt cannot be made to fit, or a shard is unreadable.
     """
-    histories = groups["history"].to_list()
-    budget = writer.prompt_budget(writing.max_prompt_tokens, writing.sampling.max_new_tokens)
-    facts = _look_up(groups, evidence, writing.prompt_items)
-    fitted = fit_prompts(histories, catalogue, writing.prompt_items, budget, writer.count, facts)
+    fitted = prompts_of(writer, groups, catalogue, writing, evidence)
     tasks = groups.select("group", "slice").with_columns(
         prompt=pl.Series(fitted.prompts, dtype=pl.String),
         shown=pl.Series(fitted.shown, dtype=pl.List(pl.Int32)),
@@ -98,6 +130,19 @@ def write_completions(
             progress.advance(shard.height, f"{tokens / (time.monotonic() - started):.0f} tokens/s")
     completions = pl.concat([tables.empty(tables.COMPLETIONS), *shards]).sort("group", "sample")
     return Written(completions, fitted.shortened, fitted.dropped, fitted.withheld)
+
+
+def prompts_of(
+    writer: Writer, groups: pl.DataFrame, catalogue: Catalogue, writing: Writing, evidence: Mapping[str, Evidence]
+) -> FittedPrompts:
+    """Return the prompt of each group; arguments as for `write_completions`.
+
+    Raises:
+        InputError: a prompt cannot be made to fit.
+    """
+    budget = writer.prompt_budget(writing.max_prompt_tokens, writing.sampling.max_new_tokens)
+    facts = _look_up(groups, evidence, writing.prompt_items)
+    return fit_prompts(groups["history"].to_list(), catalogue, writing.prompt_items, budget, writer.count, facts)
 
 
 def _look_up(groups: pl.DataFrame, evidence: Mapping[str, Evidence], items: int) -> list[tuple[Fact, ...]] | None:

@@ -12,10 +12,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from xml.etree import ElementTree
 
+import polars as pl
 import pytest
 
 from infra import ablate, workspace
-from infra.ablate_arms import ARMS, other_encoder
+from infra.ablate_arms import ARMS, left_out, other_encoder
+from infra.ablate_texts import Material
 from rporec.errors import InputError
 from rporec.files import read_json
 from tests import project
@@ -96,6 +98,8 @@ def test_a_killed_call_goes_on_without_repeating_an_arm(done: Path, alone: World
             assert path.read_bytes() == (aside / path.name).read_bytes(), path.name
         again = project.make(alone.clone, "ablate", "PROFILE=tiny", "SEEDS=7", SUBSET)
         assert "5 done before; nothing left to do" in again.stderr
+        assert "1 folders of other inputs or code" in again.stderr
+        assert f"rm -r {aside}" in again.stderr
     finally:
         shutil.rmtree(done, ignore_errors=True)
         aside.rename(done)
@@ -118,6 +122,55 @@ def test_other_weights_of_an_encoder_are_another_folder(tmp_path: Path, space: w
     assert ablate.inputs_hash(space) == before
     shutil.copyfile(bert(tmp_path / "b", seed=1) / "model.safetensors", folder / "model.safetensors")
     assert ablate.inputs_hash(space) != before
+
+
+@pytest.mark.parametrize("touched", ["outputs/cot/completions.parquet", "outputs/backbone/model/config.json",
+                                     "rporec/rechead/mixer.py", "infra/ablate_arms.py"])  # fmt: skip
+def test_another_output_or_module_is_another_folder(space: workspace.Workspace, tmp_path: Path, touched: str):
+    for name in ("rporec", "steps", "infra"):
+        shutil.copytree(ROOT / name, tmp_path / "copy" / name)
+    copy = replace(space, checkout=tmp_path / "copy", root=tmp_path / "copy")
+    for name in ablate._NEEDED:
+        path = copy.root / "outputs" / (f"{name}/config.json" if name.endswith("model") else name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("some bytes\n")
+    before = ablate.inputs_hash(copy)
+    assert ablate.inputs_hash(copy) == before
+    with (copy.root / touched).open("a") as stream:
+        stream.write("# more\n")
+    assert ablate.inputs_hash(copy) != before
+
+
+def test_completions_of_other_rows_are_refused(done: Path, alone: World):
+    """What a run leaves that was killed between the stages sequence and cot."""
+    space = workspace.existing("tiny", alone.clone)
+    material = Material.load(replace(space, home=done), done)
+    material.check("make run")
+    fewer = material.test.filter(pl.col("group") != material.test["group"][0])
+    with pytest.raises(InputError, match="1 groups differ"):
+        replace(material, test=fewer).check("make run")
+    turned = material.test.with_columns(pl.col("history").list.reverse())  # the same groups, other histories
+    with pytest.raises(InputError, match="prompts differ, the first is of group"):
+        replace(material, test=turned).check("make run")
+
+
+def test_the_backbone_with_a_memory_learned_every_group_of_slice_reason(done: Path, alone: World):
+    share = read_json(done / "cross_fitting_off-7.json")["learned"]
+    assert share["groups"] == share["of_groups"] > 0
+    assert share["rows"] <= share["of_rows"]
+    table = (alone.clone / "reports/tiny/ablate.md").read_text()
+    assert f"{share['rows']} of its {share['of_rows']} rows" in table
+
+
+def test_a_partial_call_takes_no_arm_out_of_the_report():
+    full = {"no_reasoning": {7, 8, 9}, "reasoning": {7, 8, 9}, "paper": {7, 8, 9}}
+    assert ablate.widest(full) == (list(full), [7, 8, 9])
+    more = full | {"no_reasoning": set(range(20)), "reasoning": set(range(20))}
+    assert ablate.widest(more) == (list(full), [7, 8, 9])
+    assert ablate.widest({arm: own | {1} for arm, own in more.items()}) == (list(full), [1, 7, 8, 9])
+    assert ablate.widest({"no_reasoning": {1, 2, 3}, "reasoning": {1, 2}, "paper": {2, 3}, "encoder": set()}) == (
+        ["no_reasoning", "reasoning", "paper"], [2],
+    )  # fmt: skip
 
 
 def test_without_a_run_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -144,8 +197,8 @@ def space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> workspace.Workspac
 def test_arms_and_seeds_are_chosen_and_wrong_ones_named(space: workspace.Workspace):
     assert ablate.asked_seeds("", space) == [7, 8, 9]
     assert ablate.asked_seeds("3, 1 3", space) == [3, 1]
-    assert ablate.asked_arms("paper", space) == (["no_reasoning", "paper"], {})
-    assert ablate.asked_arms("", space)[0] == HERE
+    assert ablate.asked_arms("paper", space) == ["no_reasoning", "paper"]
+    assert ablate.asked_arms("", space) == HERE
     for text in ("seven", "-1", "1.5"):
         with pytest.raises(InputError, match="not a number"):
             ablate.asked_seeds(text, space)
@@ -161,12 +214,13 @@ def test_arms_that_would_say_nothing_are_left_out_with_the_reason(space: workspa
             "rechead": params.rechead.model_copy(update={"architecture": "paper"}),
         }
     )
-    arms, out = ablate.asked_arms("", replace(space, params=untuned))
+    arms, out = ablate.asked_arms("", replace(space, params=untuned)), left_out(untuned)
     assert set(out) - ENCODER == {"paper", "paper_no_reasoning", "cross_fitting_off"}
     assert not set(arms) & set(out)
     pretrained = params.model_copy(update={"rechead": params.rechead.model_copy(update={"encoder": "some/model"})})
     assert other_encoder(pretrained) == "embedded"
-    assert not ENCODER & set(ablate.asked_arms("", replace(space, params=pretrained))[1])
+    assert not ENCODER & set(left_out(pretrained))
+    assert set(ablate.asked_arms("", replace(space, params=pretrained))) >= ENCODER
     with pytest.raises(InputError, match="is not tuned"):
         ablate.asked_arms("cross_fitting_off", replace(space, params=untuned))
 
