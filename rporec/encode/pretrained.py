@@ -9,6 +9,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from huggingface_hub import snapshot_download
@@ -41,7 +42,8 @@ class PretrainedEncoder:
         self._model = model.eval()
         tokenizer = model.tokenizer
         self._words = tokenizer.backend_tokenizer if isinstance(tokenizer, PreTrainedTokenizerFast) else None
-        self._cut, self._filled = (self._words.truncation, self._words.padding) if self._words else (None, None)
+        self._cut: dict[str, Any] | None = self._words.truncation if self._words else None
+        self._filled: dict[str, Any] | None = self._words.padding if self._words else None
 
     @property
     def dim(self) -> int:
