@@ -154,12 +154,12 @@ def test_completions_of_other_rows_are_refused(done: Path, alone: World):
         replace(material, test=turned).check("make run")
 
 
-def test_the_backbone_with_a_memory_learned_every_group_of_slice_reason(done: Path, alone: World):
+def test_the_backbone_with_a_memory_learned_every_group_of_slice_reason(done: Path):
     share = read_json(done / "cross_fitting_off-7.json")["learned"]
     assert share["groups"] == share["of_groups"] > 0
     assert share["rows"] <= share["of_rows"]
-    table = (alone.clone / "reports/tiny/ablate.md").read_text()
-    assert f"{share['rows']} of its {share['of_rows']} rows" in table
+    # Not looked up in the report: the calls of other tests write it anew with other arms.
+    assert f"{share['rows']} of its {share['of_rows']} rows" in ablate._learned(done, "cross_fitting_off", 7)
 
 
 def test_a_partial_call_takes_no_arm_out_of_the_report():
