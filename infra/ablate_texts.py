@@ -17,7 +17,7 @@ from infra.workspace import Workspace
 from rporec import tables
 from rporec.backbone import learn
 from rporec.backbone.source import load_writer
-from rporec.backbone.write import Writing, evidence_of, groups_of, prompts_of, write_completions, writing_of
+from rporec.backbone.write import Writing, groups_of, prompts_of, write_completions, writing_of
 from rporec.catalogue import Catalogue
 from rporec.config import Params
 from rporec.errors import InputError
@@ -147,7 +147,8 @@ class Material:
         return writing_of(self.params.cot, self.params.backbone, self.params.run.seed)
 
     def _evidence(self) -> dict[str, Evidence]:
-        return evidence_of(cot.SLICES, self._rows(), self.params.backbone, self.catalogue, self.near())
+        kinds = lookup.kinds_of(self.params.backbone.evidence)
+        return lookup.as_of(cot.SLICES, self._rows(), kinds, self.catalogue, self.near())
 
     def _asked(self) -> pl.DataFrame:
         return groups_of(self._rows()).filter(pl.col("slice").is_in(cot.SLICES))

@@ -9,7 +9,6 @@ not; encoding and decoding of the texts count on both sides.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -20,7 +19,7 @@ from pathlib import Path
 import torch
 from transformers import GenerationConfig
 
-from infra.bench_world import THREADS, World, make_world, tell
+from infra.bench_world import World, arguments, make_world, tell
 from infra.worktree import find_checkout
 from rporec.backbone.generate import Sampling, generate
 from rporec.backbone.learn import Material, Means, learn_to_write
@@ -33,13 +32,10 @@ Write = Callable[[Writer, Sequence[str], Sampling], int]  # returns the tokens w
 
 def main() -> None:
     """Make the writer, measure both in turns, print what was found."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__, "rounds a batch size")
     parser.add_argument("--prompts", type=int, default=128, help="prompts a round")
     parser.add_argument("--batches", type=int, nargs="+", default=[256, 512, 1024], help="sequences at once, to try")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds a batch size; the medians are told")
     parser.add_argument("--examples", type=int, default=3000, help="texts that the model is tuned on")
-    parser.add_argument("--threads", type=int, default=THREADS, help="threads of torch")
-    parser.add_argument("--set", default="", help="other values, as SET of make run")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     world = make_world(find_checkout(Path.cwd()), f"backbone.max_examples={asked.examples} {asked.set}")

@@ -13,7 +13,6 @@ Judging: ranks and all metrics of one ranker from given scores, and ten paired c
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import tempfile
 import time
@@ -27,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from infra.bench_world import THREADS, World, make_world, tell
+from infra.bench_world import World, arguments, make_world, tell
 from infra.worktree import find_checkout
 from rporec.evaluation.compare import compare_columns, paired_bootstrap
 from rporec.evaluation.metrics import metric_rows, summarise
@@ -41,11 +40,8 @@ _ROWS, _ITEMS, _USERS, _COMPARISONS = 4_500, 3_700, 2_000, 10
 
 def main() -> None:
     """Measure all and print what was found."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__, "rounds")
     parser.add_argument("--epochs", type=int, default=2, help="epochs of a fit")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds; the medians are told")
-    parser.add_argument("--threads", type=int, default=THREADS, help="threads of torch")
-    parser.add_argument("--set", default="", help="other values, as SET of make run")
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     world = make_world(find_checkout(Path.cwd()), asked.set)

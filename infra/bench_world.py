@@ -6,6 +6,7 @@ is needed. It tells how fast things are and nothing about how good they are.
 
 from __future__ import annotations
 
+import argparse
 import datetime as dt
 import json
 import os
@@ -41,6 +42,20 @@ class World:
     params: Params
     catalogue: Catalogue
     parts: dict[str, pl.DataFrame]
+
+
+def arguments(about: str | None, rounds: str) -> argparse.ArgumentParser:
+    """Return a parser of what every bench of this world takes.
+
+    Args:
+        about: the bench's docstring.
+        rounds: what a round is.
+    """
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--rounds", type=int, default=3, help=f"{rounds}; the medians are told")
+    parser.add_argument("--threads", type=int, default=THREADS, help="threads of torch")
+    parser.add_argument("--set", default="", help="other values, as SET of make run")
+    return parser
 
 
 def make_world(checkout: Path, settings: str = "") -> World:

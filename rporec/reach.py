@@ -1,11 +1,16 @@
 """Can the files of a model name be had? One look, so that a missing network is told at once and not after retries.
 
-Downloads nothing; loading is `rporec.backbone.source` and `rporec.encode.pretrained`.
+And what is said when it cannot be loaded. Downloads nothing: `rporec.backbone.source` and `rporec.encode.pretrained`
+load.
 """
+
+from pathlib import Path
 
 import httpx2  # the client of huggingface_hub
 from huggingface_hub import get_hf_file_metadata, hf_hub_url, is_offline_mode, try_to_load_from_cache
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+
+from rporec.errors import InputError
 
 _SECONDS = 10.0
 _CONFIG = "config.json"
@@ -54,3 +59,23 @@ def must_use_cache(name: str, file: str = _CONFIG) -> bool:
             "connect this machine, set HF_ENDPOINT to a mirror, or copy the model here"
         ) from error
     return False
+
+
+def unusable(field: str, source: str | Path, why: str, needs: str, instead: str) -> InputError:
+    """Return the error of a model that cannot be loaded.
+
+    Args:
+        field: the parameter that names it, `section.key`.
+        source: folder or name.
+        why: what the loader said.
+        needs: what a folder of such a model holds.
+        instead: what to set to do without, as in `set rechead.encoder to embedded`.
+    """
+    return InputError(
+        f"the model cannot be loaded: {why}",
+        field=field,
+        value=str(source),
+        rule=f"a folder with {needs}, or a model name that can be reached",
+        cure=f"set {field} to a folder on this machine (a name needs the network or the model in HF_HOME; HF_ENDPOINT "
+        f"names a mirror), or {instead}",
+    )

@@ -16,7 +16,7 @@ from rporec.align.ship import decide, summarise, why_untrained
 from rporec.align.trainer import Setup, prompt_order
 from rporec.align.watch import curve
 from rporec.backbone.source import load_writer
-from rporec.backbone.write import evidence_of, groups_of, write_completions
+from rporec.backbone.write import groups_of, write_completions
 from rporec.catalogue import Catalogue
 from rporec.files import atomic_file, write_json
 from rporec.reasoning import lookup
@@ -33,7 +33,8 @@ def align(stage: Stage) -> Outcome:
     before = read(stage, "cot/completions.parquet", tables.COMPLETIONS).filter(pl.col("slice").is_in(["valid", "test"]))
     catalogue = Catalogue.from_table(read(stage, "ingest/items.parquet", tables.ITEMS))
     near = lookup.load_neighbours(stage.inputs("backbone/neighbours.safetensors"))
-    evidence = evidence_of(SLICES, pl.concat([train, valid]), stage.params.backbone, catalogue, near)
+    kinds = lookup.kinds_of(stage.params.backbone.evidence)
+    evidence = lookup.as_of(SLICES, pl.concat([train, valid]), kinds, catalogue, near)
     texts = Texts.of(catalogue, stage.params, evidence)
     chosen = load_head(stage.inputs("rechead/chosen"), texts.catalogue, stage.vectors)
     prompts = train.filter(pl.col("slice") == "align")

@@ -11,7 +11,7 @@ import polars as pl
 
 from rporec import tables
 from rporec.backbone.source import load_writer
-from rporec.backbone.write import Written, evidence_of, groups_of, write_completions, writing_of
+from rporec.backbone.write import Written, groups_of, write_completions, writing_of
 from rporec.catalogue import Catalogue
 from rporec.files import write_json
 from rporec.reasoning import lookup
@@ -29,7 +29,7 @@ def cot(stage: Stage) -> Outcome:
     # `groups_of` leaves the targets behind: a completion must come from its history, and from older rows, alone.
     groups = groups_of(rows)
     near = lookup.load_neighbours(stage.inputs("backbone/neighbours.safetensors"))
-    evidence = evidence_of(SLICES, rows, backbone, catalogue, near)
+    evidence = lookup.as_of(SLICES, rows, lookup.kinds_of(backbone.evidence), catalogue, near)
     writing = writing_of(params, backbone, run.seed)
     # In the number format that is served: what is judged must be what users get.
     writer = load_writer(stage.inputs("backbone/model"), backbone.dtype)

@@ -22,7 +22,7 @@ from rporec.catalogue import Catalogue
 from rporec.config import BackboneParams
 from rporec.reasoning.compose import Source
 from rporec.reasoning.evidence import FollowCounts
-from rporec.reasoning.lookup import Evidence, Kinds, count_follows, no_neighbours
+from rporec.reasoning.lookup import Evidence, count_follows, kinds_of, no_neighbours
 from rporec.reasoning.parse import parse
 from rporec.reasoning.prompt import HEADINGS
 
@@ -171,7 +171,7 @@ def source_of(evidence: Evidence, follows: FollowCounts) -> Source:
 
 def _evidence(material: Material, params: BackboneParams, follows: FollowCounts) -> Evidence:
     near = no_neighbours(material.catalogue.n) if material.near is None else material.near
-    return Evidence(Kinds(**params.evidence.model_dump()), material.catalogue, follows, near)
+    return Evidence(kinds_of(params.evidence), material.catalogue, follows, near)
 
 
 def _composed(prepared: Prepared) -> pl.DataFrame:
@@ -225,7 +225,7 @@ def _fresh_writer(
     composed = (text for event in events for text in completions_of(event, source))
     described = (fact.text for event in events for fact in event.facts if fact.item is None)
     worded = taught.thoughts() if taught else []
-    headings = HEADINGS if Kinds(**params.evidence.model_dump()).any else ()
+    headings = HEADINGS if kinds_of(params.evidence).any else ()
     texts = [*source.lines, *composed, *worded, *described]
     tokenizer = train_tokenizer(texts, params.vocab_size, context, headings)
     shape = Shape(width=params.width, layers=params.layers, heads=params.heads, context=context)

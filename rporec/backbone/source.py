@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging as transformers_logging
 
 from rporec.errors import InputError
-from rporec.reach import UnreachableError, must_use_cache
+from rporec.reach import UnreachableError, must_use_cache, unusable
 
 transformers_logging.disable_progress_bar()  # a bar for one small file says nothing
 
@@ -130,11 +130,10 @@ def cast(model: PreTrainedModel, dtype: str) -> None:
 
 
 def _unusable(source: str | Path, why: str) -> InputError:
-    return InputError(
-        f"the backbone cannot be loaded: {why}",
-        field="backbone.name",
-        value=str(source),
-        rule="a folder with config.json, tokenizer.json and safetensors weights, or a model name that can be reached",
-        cure="set backbone.name to a folder on this machine (a name needs the network or the model in HF_HOME; "
-        "HF_ENDPOINT names a mirror), or set backbone.source to embedded",
+    return unusable(
+        "backbone.name",
+        source,
+        why,
+        "config.json, tokenizer.json and safetensors weights",
+        "set backbone.source to embedded",
     )

@@ -5,11 +5,10 @@ stage `cot` and for the policy by stage `align`.
 """
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from rporec import tables
@@ -19,7 +18,7 @@ from rporec.catalogue import Catalogue
 from rporec.config import BackboneParams, CotParams
 from rporec.progress import Progress
 from rporec.reasoning.ground import Grounder
-from rporec.reasoning.lookup import Evidence, Kinds, as_of
+from rporec.reasoning.lookup import Evidence
 from rporec.reasoning.parse import parse
 from rporec.reasoning.prompt import Fact, FittedPrompts, fit_prompts, render_facts
 
@@ -67,21 +66,6 @@ def writing_of(params: CotParams, backbone: BackboneParams, seed: int) -> Writin
         seed=seed,
     )
     return Writing(sampling, backbone.prompt_items, backbone.max_prompt_tokens, params.shard_groups)
-
-
-def evidence_of(
-    slices: Iterable[str], rows: pl.DataFrame, params: BackboneParams, catalogue: Catalogue, near: np.ndarray
-) -> dict[str, Evidence]:
-    """Return what prompts may show of each slice, of the kinds that the parameters name; {} = nothing.
-
-    Args:
-        slices: names, `fit` not among them.
-        rows: the ROWS table; rows that are not before a slice are left out of its counts.
-        params: section `backbone`.
-        catalogue: texts of N items.
-        near: [N, K] neighbours in text.
-    """
-    return as_of(slices, rows, Kinds(**params.evidence.model_dump()), catalogue, near)
 
 
 def groups_of(rows: pl.DataFrame) -> pl.DataFrame:

@@ -21,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 from rporec.encode.vectors import Matrix, unit
 from rporec.errors import InputError
 from rporec.files import read_json, sha256_path, write_json
-from rporec.reach import UnreachableError, must_use_cache
+from rporec.reach import UnreachableError, must_use_cache, unusable
 
 transformers_logging.disable_progress_bar()  # a bar for one small file says nothing
 
@@ -117,11 +117,6 @@ def _refuse_pickles(folder: Path) -> None:
 
 
 def _unusable(source: str | Path, why: str) -> InputError:
-    return InputError(
-        f"the encoder cannot be loaded: {why}",
-        field="rechead.encoder",
-        value=str(source),
-        rule="embedded, a sentence-transformers folder with safetensors weights, or a model name that can be reached",
-        cure="set rechead.encoder to a folder on this machine (a name needs the network or the model in HF_HOME; "
-        "HF_ENDPOINT names a mirror), or to embedded",
+    return unusable(
+        "rechead.encoder", source, why, "modules.json and safetensors weights", "set rechead.encoder to embedded"
     )

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from rporec.catalogue import Catalogue
+from rporec.config_backbone import EvidenceParams
 from rporec.errors import InputError
 from rporec.files import atomic_file
 from rporec.reasoning.evidence import FollowCounts
@@ -60,6 +61,11 @@ class Kinds:
                     cure="build the package with this version of the code (make run)",
                 )  # fmt: skip
         return Kinds(**values)
+
+
+def kinds_of(params: EvidenceParams) -> Kinds:
+    """Return the kinds that the section `backbone.evidence` names."""
+    return Kinds(**params.model_dump())
 
 
 @dataclass(frozen=True)

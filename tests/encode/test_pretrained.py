@@ -85,7 +85,7 @@ def test_made_from_params_its_vectors_are_kept(folder, tmp_path):
 
 @pytest.mark.parametrize("name", ["no-such-owner/no-such-model", "nonsense name", "/no/such/folder", "no-such-model"])
 def test_a_name_that_cannot_be_reached_says_what_to_set(name):
-    with pytest.raises(InputError, match="the encoder cannot be loaded") as caught:
+    with pytest.raises(InputError, match="the model cannot be loaded") as caught:
         load_pretrained(name)
     message = caught.value.message()
     assert "rechead.encoder" in message

@@ -173,7 +173,7 @@ def test_a_pretrained_encoder_is_a_param_and_goes_into_the_folder(tmp_path: Path
 
 def test_an_encoder_out_of_reach_is_told(tmp_path: Path) -> None:
     root = prepare(tmp_path, encoder="no-such-owner/no-such-model")
-    with pytest.raises(InputError, match="the encoder cannot be loaded"):
+    with pytest.raises(InputError, match="the model cannot be loaded"):
         stage.execute("rechead", rechead, root)
 
 
