@@ -68,7 +68,7 @@ def ablate(folder: Path) -> None:
         torch.use_deterministic_algorithms(mode=True)
         with threadpool_limits(limits=space.params.run.threads):
             _run(material, arms, seeds, _times(space.root))
-        report(space, work)
+        report(space, material)
 
 
 def asked_seeds(text: str, space: Workspace) -> list[int]:
@@ -152,7 +152,7 @@ def estimate(todo: list[tuple[int, str]], times: dict[str, float]) -> str:
     seconds = len(seeds) * head + len(todo) * _ARM * head
     seconds += _PAPER * head * len({seed for seed, arm in todo if ARMS[arm].head == "paper"})
     seconds += head * len({seed for seed, arm in todo if ARMS[arm].head == "encoder"})
-    seconds += _SAMPLED * cot * len({seed for seed, arm in todo if ARMS[arm].texts == "sampled"})
+    seconds += _SAMPLED * cot * any(ARMS[arm].texts == "sampled" for _, arm in todo)
     seconds += (times["backbone"] + cot) * any(ARMS[arm].texts == "memorised" for _, arm in todo)
     return f"about {max(1, round(seconds / 60))} min by the times of the last run"
 
@@ -172,8 +172,9 @@ def widest(done: Mapping[str, Set[int]]) -> tuple[list[str], list[int]]:
     return [arm for arm in done if best <= done[arm]], sorted(best)
 
 
-def report(space: Workspace, work: Path) -> None:
+def report(space: Workspace, material: Material) -> None:
     """Write ablate.json, ablate.md and ablate.svg into the profile's reports, of all calls so far; print the table."""
+    work = material.work
     done = {arm: {int(path.stem.rpartition("-")[2]) for path in work.glob(f"{arm}-*.json")} for arm in ARMS}
     arms, seeds = widest(done)
     cells = [(arm, seed) for arm, own in done.items() for seed in sorted(own) if arm not in arms or seed not in seeds]
@@ -187,7 +188,7 @@ def report(space: Workspace, work: Path) -> None:
         "profile": space.params.run.profile, "inputs": work.name, "seeds": seeds, "confidence": params.confidence,
         "says": {arm: ARMS[arm].says + _learned(work, arm, seeds[0]) for arm in arms}, "left_out": out,
         "strength": {arm: {str(s): read_json(_done(work, arm, s))["strength"] for s in seeds} for arm in arms},
-        **ablation.summary(found, params, space.params.run.seed),
+        **ablation.summary(found, material.slices(), params, space.params.run.seed),
     }  # fmt: skip
     folder = space.checkout / "reports" / ("" if space.in_place else space.params.run.profile)
     table = ablation.markdown(told)

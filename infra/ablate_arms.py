@@ -130,7 +130,7 @@ class Seed:
 
     Args:
         material: rows and texts.
-        seed: of tower, mixer, reasoning module and samples.
+        seed: of tower, mixer and reasoning module.
     """
 
     def __init__(self, material: Material, seed: int) -> None:
@@ -218,6 +218,6 @@ class Seed:
 
     def _read(self, texts: str) -> Spoken:
         if texts == "sampled":
-            return Spoken.of(self.material, self.material.sampled(self.seed))
+            return Spoken.of(self.material, self.material.sampled())
         written = self.material.memorised() if texts == "memorised" else self.material.written()
         return Spoken.of(self.material, written)

@@ -21,6 +21,7 @@ from rporec.backbone.write import Writing, groups_of, prompts_of, write_completi
 from rporec.catalogue import Catalogue
 from rporec.config import Params
 from rporec.errors import InputError
+from rporec.evaluation.slices import Mask, label_rows, slice_masks, text_masks
 from rporec.files import read_json, replace_folder, write_json
 from rporec.reasoning import lookup
 from rporec.reasoning.lookup import Evidence
@@ -68,6 +69,12 @@ class Material:
         items = tables.read(outputs / "ingest/items.parquet", tables.ITEMS)
         return Material(space.params, outputs, work, space.home, Catalogue.from_table(items), *rows)
 
+    def slices(self) -> dict[str, Mask]:
+        """Return the named slices of the test rows, in order of `row_id`, as of all rows before the test."""
+        rows = self.test.sort("row_id")
+        masks = slice_masks(label_rows(rows, pl.concat([self.train, self.valid])))
+        return masks | text_masks(rows["history"].to_list(), rows["target"].to_list(), self.catalogue)
+
     def near(self) -> np.ndarray:
         """Return the items' neighbours in text [N, K]; K is 0 where no prompt shows any."""
         return lookup.load_neighbours(self.outputs / "backbone/neighbours.safetensors")
@@ -76,11 +83,11 @@ class Material:
         """Return the completions of the run itself."""
         return tables.read(self.outputs / "cot/completions.parquet", tables.COMPLETIONS)
 
-    def sampled(self, seed: int) -> pl.DataFrame:
-        """Return eight samples a group by the run's backbone."""
+    def sampled(self) -> pl.DataFrame:
+        """Return eight samples a group by the run's backbone; the same ones for every seed, as the run's own are."""
         own = self._writing()
-        sampling = replace(own.sampling, num_samples=SAMPLES, temperature=TEMPERATURE, seed=seed)
-        return self._write(self._model(), replace(own, sampling=sampling), self.work / f"sampled-{seed}")
+        sampling = replace(own.sampling, num_samples=SAMPLES, temperature=TEMPERATURE)
+        return self._write(self._model(), replace(own, sampling=sampling), self.work / "sampled")
 
     def memorised(self) -> pl.DataFrame:
         """Return what a backbone writes that also learned the slice reason, made as the run's own."""

@@ -17,8 +17,10 @@ from rporec.config import EvaluateParams
 from rporec.evaluation import compare
 from rporec.evaluation.charts import Bar, bar_file
 from rporec.evaluation.metrics import Ranks, hit_rate, ndcg
+from rporec.evaluation.slices import Mask
 
 AGAINST = ("no_reasoning", "reasoning")
+_SLICED = ("reasoning", "shuffled_reasoning", "oracle_answer")  # whose lift is told by slice
 PRIMARY = "ndcg@10"
 _METRICS = {PRIMARY: ndcg, "hr@10": hit_rate}
 _K = 10
@@ -27,22 +29,44 @@ Array = npt.NDArray[np.float64]
 Found = Mapping[str, Mapping[int, pl.DataFrame]]
 
 
-def summary(found: Found, params: EvaluateParams, seed: int) -> dict[str, Any]:
-    """Return the figures of every arm on `test` and on `valid`.
+def summary(found: Found, masks: Mapping[str, Mask], params: EvaluateParams, seed: int) -> dict[str, Any]:
+    """Return the figures of every arm on `test` and on `valid`, and the lift over `no_reasoning` by slice of `test`.
 
     Args:
         found: by arm and seed, the ABLATED table; all hold the same rows, and all arms the same seeds.
+        masks: by name, the test rows of a slice [n] bool, in order of `row_id`.
         params: resamples and level of the intervals.
         seed: of the bootstrap.
     """
-    return {part: _part(found, part, params, seed) for part in ("test", "valid")}
+    return {
+        **{part: _part(_frames(found, part), params, seed) for part in ("test", "valid")},
+        "slices": _slices(_frames(found, "test"), masks, params, seed),
+    }
 
 
-def _part(found: Found, part: str, params: EvaluateParams, seed: int) -> dict[str, Any]:
-    frames = {
+def _frames(found: Found, part: str) -> dict[str, dict[int, pl.DataFrame]]:
+    return {
         arm: {own: table.filter(slice=part).sort("row_id") for own, table in seeds.items()}
         for arm, seeds in found.items()
     }
+
+
+def _slices(frames: Found, masks: Mapping[str, Mask], params: EvaluateParams, seed: int) -> dict[str, Any]:
+    base = AGAINST[0]
+    arms = [arm for arm in _SLICED if arm in frames]
+    means = {arm: np.mean([_rows(table)[PRIMARY] for table in frames[arm].values()], axis=0) for arm in [base, *arms]}
+    users = next(iter(frames[base].values()))["user_id"].to_numpy()
+    table = np.stack([means[arm] - means[base] for arm in arms] or [np.zeros(len(users))], axis=1)
+    told: dict[str, Any] = {}
+    for name, mask in masks.items():
+        rows = table[mask]
+        intervals = compare.compare_columns(rows, users[mask], params.resamples, 1 - params.confidence, seed)
+        lifts = {arm: {PRIMARY: asdict(found)} for arm, found in zip(arms, intervals, strict=False)}
+        told[name] = {"rows": int(mask.sum()), base: _mean(means[base][mask]), "lift": lifts}
+    return told
+
+
+def _part(frames: Found, params: EvaluateParams, seed: int) -> dict[str, Any]:
     some = next(iter(next(iter(frames.values())).values()))
     rows = {arm: {own: _rows(table) for own, table in seeds.items()} for arm, seeds in frames.items()}
     means = {
@@ -108,7 +132,19 @@ def markdown(told: Mapping[str, Any]) -> str:
     lines += ["", "Strength: the weight that `valid` gave the reasoning, by seed; 0 = the reasoning is shut out.", ""]
     lines += [*(f"- `{arm}`: {told['says'][arm]}" for arm in test["arms"])]
     lines += [f"- `{arm}` was left out: {reason}" for arm, reason in told["left_out"].items()]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *_slice_table(told["slices"])]) + "\n"
+
+
+def _slice_table(slices: Mapping[str, Any]) -> list[str]:
+    arms = list(next(iter(slices.values()))["lift"]) if slices else []
+    if not arms:
+        return []
+    lines = ["", "Lift over `no_reasoning` by slice of the test rows, NDCG@10:", ""]
+    lines += [f"| slice | rows | no_reasoning | {' | '.join(arms)} |", "|---|---|---|" + "---|" * len(arms)]
+    for name, own in slices.items():
+        cells = [name, str(own["rows"]), _figure(own[AGAINST[0]]), *(_difference(own["lift"][arm]) for arm in arms)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
 
 
 def plot(told: Mapping[str, Any], apart: Mapping[str, str]) -> str:

@@ -2,6 +2,7 @@
 
 from xml.etree import ElementTree
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -24,10 +25,11 @@ FOUND = {
     "reasoning": {7: table(0, 0, 20, 20), 8: table(0, 20, 0, 20)},
     "oracle_answer": {7: table(0, 0, 0, 0), 8: table(0, 0, 0, 0)},
 }
+MASKS = {"short": np.array([True, True, True, False]), "late": np.array([False, False, True, True])}
 TOLD = {
     "profile": "tiny", "seeds": [7, 8], "confidence": 0.95, "says": dict.fromkeys(FOUND, "so <be> it"),
     "left_out": {"paper": "no reason"}, "strength": {arm: {"7": None, "8": 0.25} for arm in FOUND},
-    **ablation.summary(FOUND, PARAMS, 1),
+    **ablation.summary(FOUND, MASKS, PARAMS, 1),
 }  # fmt: skip
 
 
@@ -45,8 +47,8 @@ def test_means_are_those_of_all_seeds_and_differences_are_paired():
 
 def test_seeds_are_averaged_before_users_are_drawn():
     """Two seeds that say the same are no more data than one."""
-    one = ablation.summary({arm: {7: seeds[7]} for arm, seeds in FOUND.items()}, PARAMS, 1)
-    twice = ablation.summary({arm: {7: seeds[7], 8: seeds[7]} for arm, seeds in FOUND.items()}, PARAMS, 1)
+    one = ablation.summary({arm: {7: seeds[7]} for arm, seeds in FOUND.items()}, MASKS, PARAMS, 1)
+    twice = ablation.summary({arm: {7: seeds[7], 8: seeds[7]} for arm, seeds in FOUND.items()}, MASKS, PARAMS, 1)
     assert one["test"]["arms"]["reasoning"]["minus"] == twice["test"]["arms"]["reasoning"]["minus"]
 
 
@@ -55,10 +57,24 @@ def test_the_table_has_a_line_an_arm():
     (line,) = [line for line in lines if line.startswith("| reasoning ")]
     assert line.startswith("| reasoning | 0.5000 | 0.5000 | +0.2500 [")
     assert line.endswith("| – | 0.5000, 0.5000 | 0.5000 | –, 0.25 |")
-    heads = [line.count("|") for line in lines if line.startswith("|")]
+    by_slice = next(place for place, line in enumerate(lines) if line.startswith("| slice "))
+    heads = [line.count("|") for line in lines[:by_slice] if line.startswith("|")]
     assert len(heads) == 5
     assert len(set(heads)) == 1
     assert "- `paper` was left out: no reason" in lines
+
+
+def test_the_lift_is_told_by_slice():
+    late = TOLD["slices"]["late"]
+    assert (late["rows"], late["no_reasoning"]) == (2, 0)
+    assert late["lift"]["reasoning"]["ndcg@10"]["difference"] == pytest.approx(0.25)
+    assert late["lift"]["oracle_answer"]["ndcg@10"]["difference"] == pytest.approx(1.0)
+    lines = ablation.markdown(TOLD).splitlines()
+    assert "| slice | rows | no_reasoning | reasoning | oracle_answer |" in lines
+    (line,) = [line for line in lines if line.startswith("| short ")]
+    assert line.startswith("| short | 3 | 0.3333 | +0.3333 [")
+    alone = TOLD | ablation.summary({"no_reasoning": FOUND["no_reasoning"]}, MASKS, PARAMS, 1)
+    assert "| slice" not in ablation.markdown(alone)
 
 
 def test_the_plot_stands_alone_and_a_leak_does_not_hide_the_rest():
@@ -74,7 +90,7 @@ def test_the_plot_stands_alone_and_a_leak_does_not_hide_the_rest():
 
 def test_no_rows_are_no_figures():
     none = {arm: {7: seeds[7].head(0)} for arm, seeds in FOUND.items()}
-    told = TOLD | {"seeds": [7]} | ablation.summary(none, PARAMS, 1)
+    told = TOLD | {"seeds": [7]} | ablation.summary(none, {}, PARAMS, 1)
     assert told["test"]["arms"]["reasoning"]["mean"]["ndcg@10"] is None
     assert "| reasoning | – | – | – | – |" in ablation.markdown(told)
     ElementTree.fromstring(ablation.plot(told, {}))
