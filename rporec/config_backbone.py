@@ -86,6 +86,9 @@ class BackboneParams(Section):
     evidence: EvidenceParams
     targets_per_group: int = Field(ge=1, description="fine-tuning texts a basket at most")
     max_examples: int = Field(ge=1, description="fine-tuning texts in all, at most, chosen by seed")
+    drills: float = Field(
+        ge=0, le=1, description="share of the events told once more under other names, to drill copying"
+    )
     teacher: TeacherParams
 
     @model_validator(mode="after")

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 
 from rporec import tables
+from rporec.backbone.drills import make_drills
 from rporec.backbone.embedded import Shape, build_model, train_tokenizer
 from rporec.backbone.endpoint import Access
 from rporec.backbone.examples import Drawing, Event, Prepared, completions_of, draw_events, prepare
@@ -138,7 +139,8 @@ def learn_to_write(material: Material, params: BackboneParams, seed: int, means:
     tuning = _tuning(params, seed)
     tuned = Tuned(losses=[], tokens=0)
     if params.epochs:
-        writer, tuned = _tune(writer, prepared.examples, tuning, params.lora_rank, means.work)
+        drills = make_drills(events, source, writer, budget, params.drills, seed)
+        writer, tuned = _tune(writer, [*prepared.examples, *drills], tuning, params.lora_rank, means.work)
     cast(writer.model, params.dtype)
     unseen = draw_events(material.held_out, dataclasses.replace(drawing, most=_HELD_OUT_EXAMPLES))
     unseen = [dataclasses.replace(event, facts=evidence.look_up(event.history)) for event in unseen]
