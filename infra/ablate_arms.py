@@ -178,7 +178,7 @@ class Seed:
         return means["test"]
 
     def _ranked(self, name: str, arm: Arm) -> tuple[dict[str, Ranks], float | None]:
-        """Return ranks by part and the strength of the reasoning; of a baseline, which was refitted on valid, test only."""
+        """Return ranks by part (a baseline, refitted on valid: test alone), and the strength of the reasoning."""
         if arm.head == BASELINE:
             ranker = self.baselines[name]
             return {"test": rank_baseline(ranker, self.parts["test"][1], name, self.material.catalogue.n)}, None
