@@ -50,6 +50,7 @@ class Arm:
         change: made to the reasoning of all three slices before the module is fitted.
         head: whose reader, heads and module: `own` (the profile's), `paper` (that architecture) or `encoder` (the
             profile's with the other text encoder); `baseline` is no Rechead at all.
+        refitted: whether test is ranked by the head of train + valid, else by that of train.
         strangers: whether the module of the arm `reasoning` reads other users' reasoning on valid and test.
         apart: why a plot must not draw it beside the others, "" = it may.
     """
@@ -58,6 +59,7 @@ class Arm:
     texts: str | None = "written"
     change: Change | None = None
     head: str = "own"
+    refitted: bool = True
     strangers: bool = False
     apart: str = ""
 
@@ -87,6 +89,7 @@ ARMS = {
         )
         for percent in (2, 5, 10)
     },
+    "not_refitted": Arm("the head alone, fitted on train and not on valid too", texts=None, refitted=False),
     "paper_no_reasoning": Arm("the head of architecture `paper` alone", texts=None, head="paper", apart="another head"),
     "paper": Arm("architecture `paper` with the completions of the run", head="paper", apart="another head"),
     "encoder_no_reasoning": Arm("the head alone with the other text encoder", texts=None, head="encoder"),
@@ -201,7 +204,8 @@ class Seed:
     def _scorers(self, name: str, arm: Arm) -> tuple[dict[str, tuple[Head | Rechead, Told | None]], float | None]:
         """Return, for valid and test, what ranks and the reasoning that it reads, and the strength of the reasoning."""
         fitted = self.fitted(arm.head)
-        heads: dict[str, Head] = {"valid": fitted.heads.chosen, "test": fitted.heads.final}
+        chosen, final = fitted.heads.chosen, fitted.heads.final
+        heads: dict[str, Head] = {"valid": chosen, "test": final if arm.refitted else chosen}
         if arm.texts is None:
             return {part: (head, None) for part, head in heads.items()}, None
         spoken = self.spoken(arm.texts)
