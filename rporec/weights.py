@@ -68,7 +68,7 @@ def require(found: dict[str, Any], lock: Path, field: str) -> None:
         raise InputError(
             "the weights are not those that this run was planned for",
             file=lock, field=field, rule="the files and hashes, or the commit, in that file",
-            cure="they or the parameter changed meanwhile: make run plans anew, with the parameter in SET= or params.yaml",
+            cure="they or the parameter changed meanwhile: make run plans anew (with the same SET=, if there was one)",
         )  # fmt: skip
 
 

@@ -210,7 +210,7 @@ def _warn(taught: dict[str, int]) -> None:
 def _tune(
     writer: Writer, examples: Sequence[Example], tuning: Tuning, lora_rank: int, work: Path
 ) -> tuple[Writer, Tuned]:
-    """Fine-tune all weights, or adapters that are merged into them; only a checkpoint over these weights is gone on from."""
+    """Fine-tune all weights, or adapters that are merged into them; goes on from a checkpoint over these alone."""
     kept = work / f"finetune-{identity(writer.model)}.safetensors"
     if not lora_rank:
         return writer, fine_tune(writer.model, examples, tuning, kept)
