@@ -8,6 +8,7 @@ go to reports/. Nothing here is served or judged by a gate.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import shlex
@@ -24,7 +25,7 @@ from infra import deps, workspace
 from infra.ablate_arms import ARMS, BASELINE, Seed, left_out, other_encoder
 from infra.ablate_texts import Material
 from infra.workspace import Workspace
-from rporec import tables
+from rporec import tables, weights
 from rporec.encode.source import identity_of
 from rporec.errors import InputError
 from rporec.evaluation import ablation
@@ -112,6 +113,7 @@ def inputs_hash(space: Workspace) -> str:
         digest.update(space.params.section(section).model_dump_json().encode())
     for encoder in (space.params.rechead.encoder, other_encoder(space.params)):
         digest.update(f"{encoder and identity_of(encoder)}\n".encode())
+    digest.update(json.dumps(weights.of_backbone(space.params.backbone, Path.cwd())).encode())
     modules = {name for stage in _STAGES for name in deps.stage_modules(space.checkout, stage)}
     own = {
         "infra/ablate_arms.py",

@@ -26,7 +26,7 @@ from rporec.release import manifest, summary
 from steps.stage import guarded, home_folder
 
 log = logging.getLogger("rporec")
-_COMMITTED = ("dvc.lock", "params.yaml", "source.lock.json", last_night.NAME)
+_COMMITTED = ("dvc.lock", "params.yaml", "source.lock.json", *workspace.WEIGHTS, last_night.NAME)
 _OWN_KEYS = {"run": ("profile", "threads", "dvc_remote"), "nights": ("git_remote",)}
 _IDENTITY = ("-c", "user.name=rporec", "-c", "user.email=rporec@localhost")
 

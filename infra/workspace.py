@@ -20,7 +20,7 @@ import psutil
 
 from infra import last_night, overlay
 from infra.worktree import copy_sources, ensure_worktree, find_checkout, git
-from rporec import config
+from rporec import config, weights
 from rporec.data.sources import identity, place
 from rporec.errors import InputError
 from rporec.files import read_json, write_json, write_text
@@ -30,6 +30,8 @@ from steps.stage import home_folder
 # told by the token alone, since a user's own shell may have the folder set.
 MARK, RUN = "RPOREC_WORKSPACE", "RPOREC_RUN"
 TOKEN = secrets.token_hex(8)  # of the run that this process drives
+
+WEIGHTS = ("backbone.lock.json", "rechead.lock.json")  # deps of these stages in dvc.yaml
 
 
 @dataclass(frozen=True)
@@ -163,11 +165,28 @@ def prepare(space: Workspace) -> None:
 
 
 def settle(space: Workspace) -> None:
-    """Write what a workspace has of its own beside its parameters: DVC's settings and source.lock.json."""
+    """Write what a workspace has of its own beside its parameters: DVC's settings and the lock files."""
     write_dvc_config(space)
     lock = space.root / "source.lock.json"
     if not lock.exists() or read_json(lock) != space.source:
         write_json(lock, space.source)
+    pin_weights(space.root, space.params)
+
+
+def pin_weights(root: Path, params: config.Params) -> None:
+    """Write which pretrained weights the stages are to find; a lock file that fits them stays as it is.
+
+    Args:
+        root: the workspace with its files in place, since a model's folder may be one of them.
+        params: its parameters.
+
+    Raises:
+        InputError: a file of the weights cannot be read.
+    """
+    found = (weights.of_backbone(params.backbone, root), weights.of_encoder(params.rechead, root))
+    for name, one in zip(WEIGHTS, found, strict=True):
+        if not (root / name).exists() or not weights.same(one, read_json(root / name)):
+            write_json(root / name, one)
 
 
 def write_changed(path: Path, text: str) -> None:

@@ -12,7 +12,10 @@ from pathlib import Path
 from rporec.errors import InputError
 from rporec.files import atomic_file
 
-OWN = frozenset({"dvc.lock", "source.lock.json", "last_night.json", "params.yaml"})  # a workspace has its own
+# A workspace has its own.
+OWN = frozenset(
+    {"dvc.lock", "source.lock.json", "backbone.lock.json", "rechead.lock.json", "last_night.json", "params.yaml"}
+)
 
 
 def git(folder: Path, *arguments: str) -> str:

@@ -7,7 +7,7 @@ import os
 import numpy as np
 import polars as pl
 
-from rporec import tables
+from rporec import tables, weights
 from rporec.backbone.learn import Learned, Material, Means, learn_to_write
 from rporec.backbone.taught import KEPT
 from rporec.catalogue import Catalogue
@@ -22,6 +22,7 @@ TEXT_DIM = 128  # entries of the vectors by which items are near in text
 def backbone(stage: Stage) -> Outcome:
     """Make the backbone and write its folder, the texts it was taught, its training curve and a summary."""
     params = stage.params.backbone
+    weights.require(weights.of_backbone(params, stage.root), stage.root / "backbone.lock.json", "backbone.name")
     rows = tables.read(stage.inputs("sequence/train.parquet"), tables.ROWS)
     catalogue = Catalogue.from_table(tables.read(stage.inputs("ingest/items.parquet"), tables.ITEMS))
     near = neighbours(catalogue, params.evidence.neighbours, stage.params.run.seed)

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from rporec import tables
+from rporec import tables, weights
 from rporec.catalogue import Catalogue
 from rporec.config import Params
 from rporec.encode.source import Source
@@ -26,6 +26,8 @@ from steps.stage import Outcome, Stage, run_stage
 
 def rechead(stage: Stage) -> Outcome:
     """Fit the head three times and the reasoning module once."""
+    planned = stage.root / "rechead.lock.json"
+    weights.require(weights.of_encoder(stage.params.rechead, stage.root), planned, "rechead.encoder")
     train, valid = (tables.read(stage.inputs(f"sequence/{part}.parquet"), tables.ROWS) for part in ("train", "valid"))
     catalogue = Catalogue.from_table(tables.read(stage.inputs("ingest/items.parquet"), tables.ITEMS))
     told = tables.read(stage.inputs("cot/completions.parquet"), tables.COMPLETIONS)

@@ -4,6 +4,7 @@ Rows are sorted by length and cut into batches by a token budget, so that hardly
 batches is a function of (seed, epoch); nothing else is random.
 """
 
+import hashlib
 import json
 import logging
 from collections.abc import Sequence
@@ -125,6 +126,15 @@ def tuned_weights(model: PreTrainedModel) -> nn.ParameterList:
     if wrong := {str(weight.dtype) for weight in tuned} - {str(torch.float32)}:
         raise ValueError(f"weights are tuned in float32, got {sorted(wrong)}")
     return tuned
+
+
+def identity(model: PreTrainedModel) -> str:
+    """Return a hash of a model's weights, hexadecimal; gigabytes take seconds."""
+    digest = hashlib.sha256()
+    for name, weight in model.named_parameters():
+        digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}\n".encode())
+        digest.update(weight.detach().cpu().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()[:16]
 
 
 def plan_batches(examples: Sequence[Example], tuning: Tuning, epoch: int) -> list[list[int]]:

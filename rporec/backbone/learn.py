@@ -14,7 +14,7 @@ from rporec.backbone.drills import make_drills
 from rporec.backbone.embedded import Shape, build_model, train_tokenizer
 from rporec.backbone.endpoint import Access
 from rporec.backbone.examples import Drawing, Event, Prepared, completions_of, draw_events, prepare
-from rporec.backbone.finetune import Example, Tuned, Tuning, fine_tune, mean_loss
+from rporec.backbone.finetune import Example, Tuned, Tuning, fine_tune, identity, mean_loss
 from rporec.backbone.lora import add_adapters, merge_adapters
 from rporec.backbone.source import Writer, cast, load_writer
 from rporec.backbone.taught import KEPT, Taught
@@ -210,8 +210,8 @@ def _warn(taught: dict[str, int]) -> None:
 def _tune(
     writer: Writer, examples: Sequence[Example], tuning: Tuning, lora_rank: int, work: Path
 ) -> tuple[Writer, Tuned]:
-    """Fine-tune all weights, or adapters that are merged into them."""
-    kept = work / "finetune.safetensors"
+    """Fine-tune all weights, or adapters that are merged into them; goes on from a checkpoint over these alone."""
+    kept = work / f"finetune-{identity(writer.model)}.safetensors"
     if not lora_rank:
         return writer, fine_tune(writer.model, examples, tuning, kept)
     adapted = add_adapters(writer.model, lora_rank, tuning.seed)

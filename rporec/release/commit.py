@@ -6,7 +6,9 @@ import subprocess
 from pathlib import Path
 
 # What a run writes among the tracked files; in a worktree of its own the merged params.yaml too.
-OWN = frozenset({"dvc.lock", "source.lock.json", "last_night.json", "params.yaml"})
+OWN = frozenset(
+    {"dvc.lock", "source.lock.json", "backbone.lock.json", "rechead.lock.json", "last_night.json", "params.yaml"}
+)
 
 
 def git_commit(root: Path) -> str:

@@ -14,7 +14,7 @@ from tests.project import ROOT
 FLOORS = (
     {
         "errors", "files", "journal", "progress", "config", "config_backbone", "config_data", "days", "tables",
-        "catalogue", "checkpoint", "reach",
+        "catalogue", "checkpoint", "reach", "weights",
     },
     {"encode", "transitions", "reasoning", "data", "release.manifest", "release.layout"},
     {"backbone", "rechead", "baselines", "align", "evaluation"},

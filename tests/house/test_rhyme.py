@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 
 import pytest
 import yaml
 
-from infra import deps
+from infra import deps, workspace, worktree
 from rporec import config
 from tests.project import ROOT
 
@@ -45,6 +46,17 @@ def test_stage_runs_its_file_and_owns_its_folder(stage: str) -> None:
     tree = ast.parse((ROOT / "steps" / f"{stage}.py").read_text(encoding="utf-8"))
     assert stage in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
     assert f'run_stage("{stage}", {stage}' in (ROOT / "steps" / f"{stage}.py").read_text(encoding="utf-8")
+
+
+def test_each_stage_that_loads_pretrained_weights_hangs_on_its_own_lock_file_alone() -> None:
+    """And those of a clean clone are right for its parameters, so that plain `dvc repro` works there."""
+    hangs = {name: stage for stage in STAGES for name in PIPELINE["stages"][stage]["deps"] if name in workspace.WEIGHTS}
+    assert hangs == {"backbone.lock.json": "backbone", "rechead.lock.json": "rechead"}
+    for name, stage in hangs.items():
+        assert [s for s in STAGES if name in PIPELINE["stages"][s]["deps"]] == [stage]
+        assert json.loads((ROOT / name).read_text(encoding="utf-8")) == {"kind": "embedded"}
+    assert (PARAMS["backbone"]["name"], PARAMS["rechead"]["encoder"]) == (None, "embedded")
+    assert set(workspace.WEIGHTS) <= worktree.OWN
 
 
 @pytest.mark.parametrize("stage", STAGES)

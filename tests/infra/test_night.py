@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from infra import night
+from infra import night, workspace
 from rporec import config
 from rporec.errors import InputError
 from rporec.files import write_json
@@ -21,7 +21,7 @@ DATE = "2026-01-05"
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "checkout"
     names = ("params.yaml", "dvc.yaml", "profiles/tiny.yaml", "profiles/nightly.yaml", "source.lock.json")
-    for name in (*names, "last_night.json", ".gitignore", ".dvc/config", ".dvc/.gitignore"):
+    for name in (*names, *workspace.WEIGHTS, "last_night.json", ".gitignore", ".dvc/config", ".dvc/.gitignore"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes((ROOT / name).read_bytes())
     git(folder, "init", "--quiet", "--initial-branch=main")

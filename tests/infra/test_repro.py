@@ -10,10 +10,12 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 
-from infra import repro
+from infra import repro, workspace
+from rporec import config
 from rporec.errors import InputError
-from tests.project import git
+from tests.project import ROOT, git
 
 PIPELINE = """
 stages:
@@ -147,6 +149,53 @@ def test_records_come_back_with_outputs_from_the_cache(root: Path, tmp_path: Pat
     repro.keep_records(other, home, set())
     assert json.loads((other / "records" / "one.json").read_text()) == {"seconds": 1}
     assert json.loads((other / "records" / "two.json").read_text()) == {"seconds": 1}
+
+
+READS = """
+import pathlib
+seen = pathlib.Path("{model}/model.safetensors").read_text()
+"""
+
+
+def test_other_weights_under_the_same_name_run_their_stage_alone(root: Path, tmp_path: Path) -> None:
+    """And the old ones come from DVC's run cache when they are back."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    files = [tmp_path / name / "model.safetensors" for name in ("writer", "encoder")]
+    for file, stage, old in zip(files, ("backbone", "rechead"), ("one", "two"), strict=True):
+        file.parent.mkdir()
+        file.write_text("first")
+        body = BODY.format(name=stage, seconds=1).replace(f'write_text("{stage}")', "write_text(seen)")
+        (root / "steps" / f"{stage}.py").write_text(READS.format(model=file.parent) + body)
+        (root / "steps" / f"{old}.py").unlink()
+    deps = {stage: f"steps/{stage}.py, {stage}.lock.json" for stage in ("backbone", "rechead")}
+    text = PIPELINE.replace(", outputs/one", "").replace("one", "backbone").replace("two", "rechead")
+    for stage, more in deps.items():
+        text = text.replace(f"[steps/{stage}.py]", f"[{more}]")
+    (root / "dvc.yaml").write_text(text)
+    params["backbone"].update(source="pretrained", name=str(files[0].parent))
+    params["rechead"]["encoder"] = str(files[1].parent)
+    planned = config.parse(params, "params.yaml")
+
+    def ran() -> set[str]:
+        before = repro.record_times(root)
+        workspace.pin_weights(root, planned)
+        repro.reproduce(root, {})
+        return repro.written_since(root, before)
+
+    def made() -> list[str]:
+        return [(root / "outputs" / stage / "text").read_text() for stage in ("backbone", "rechead")]
+
+    assert ran() == {"backbone", "rechead"}
+    assert ran() == set()
+    files[0].write_text("other")
+    assert ran() == {"backbone"}
+    assert made() == ["other", "first"]
+    files[1].write_text("other")
+    assert ran() == {"rechead"}
+    assert made() == ["other", "other"]
+    files[0].write_text("first")
+    assert ran() == set(), "these weights were tried before"
+    assert made() == ["first", "other"]
 
 
 def _lock(root: Path, pid: int) -> Path:

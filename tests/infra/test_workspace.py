@@ -16,6 +16,7 @@ import pytest
 from infra import workspace
 from rporec import config
 from rporec.errors import InputError
+from rporec.files import read_json
 from tests.project import ROOT, git
 
 
@@ -27,6 +28,7 @@ def checkout(tmp_path: Path) -> Path:
         "params.yaml",
         "profiles/tiny.yaml",
         "source.lock.json",
+        *workspace.WEIGHTS,
         "last_night.json",
         ".gitignore",
         ".dvc/config",
@@ -217,6 +219,32 @@ def test_dvc_reads_the_shared_cache_and_a_users_own_settings_stay(checkout: Path
     assert "url = s3://nights/dvc" in text
     assert f"dir = {space.home / 'dvc' / 'cache'}" in text
     assert "nights" not in local.read_text()
+
+
+def test_other_weights_in_the_same_folder_are_written_down_before_the_stages_run(checkout: Path) -> None:
+    """A relative folder counts from the workspace, where the stages look; its files are the checkout's."""
+    model = checkout / "model"
+    model.mkdir()
+    (model / "model.safetensors").write_bytes(b"first")
+
+    def locks(settings: str) -> dict[str, dict[str, object]]:
+        root = _prepared(checkout, settings).root
+        return {name: read_json(root / name) for name in workspace.WEIGHTS}
+
+    embedded = {"kind": "embedded"}
+    assert set(workspace.WEIGHTS) == {"backbone.lock.json", "rechead.lock.json"}
+    assert list(locks("").values()) == [embedded, embedded]
+    backbone = "backbone.source=pretrained backbone.name=model"
+    first = locks(backbone)
+    assert first["rechead.lock.json"] == embedded
+    assert locks(backbone) == first
+    (model / "model.safetensors").write_bytes(b"other")
+    second = locks(backbone)
+    assert second["backbone.lock.json"] != first["backbone.lock.json"]
+    assert second["rechead.lock.json"] == embedded
+    assert str(checkout) not in str(second)
+    encoder = locks("rechead.encoder=model")
+    assert encoder == {"backbone.lock.json": embedded, "rechead.lock.json": second["backbone.lock.json"]}
 
 
 def test_relative_data_counts_from_the_callers_folder(checkout: Path) -> None:

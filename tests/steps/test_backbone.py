@@ -11,11 +11,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rporec import tables
+from rporec import tables, weights
 from rporec.backbone import finetune, learn
 from rporec.backbone.source import load_writer
 from rporec.errors import InputError
-from rporec.files import read_json
+from rporec.files import read_json, write_json
+from steps import stage
 from steps.backbone import backbone
 from steps.cot import cot
 from tests.backbone.models import llama, qwen3
@@ -223,6 +224,42 @@ def test_held_out_rows_keep_their_evidence(tmp_path, monkeypatch):
     assert followers
     assert fitted.after(1, followers) != followers
     assert held_out.after(1, followers) == followers
+
+
+@pytest.mark.parametrize("lora_rank", [0, 2])
+def test_a_killed_fine_tuning_over_another_base_starts_anew(tmp_path, monkeypatch, lora_rank):
+    """The folder is the same, and so is the work folder here: nothing was planned. Over its own base it goes on."""
+    monkeypatch.setattr(learn, "_CHECKPOINT_EVERY", 1)
+    change = pretrained(tmp_path, qwen3(), lora_rank=lora_rank, learning_rate=0.001)
+    root = prepared(tmp_path, change)
+    pretrained(tmp_path, qwen3(seed=5))
+    run(root, "backbone", backbone)
+    other = hashes(root / "outputs/backbone")
+    steps = read_json(root / "outputs/backbone/backbone.json")["steps"]
+    pretrained(tmp_path, qwen3())
+    with killed(finetune, "_update", after=3):
+        run(root, "backbone", backbone)
+    pretrained(tmp_path, qwen3(seed=5))
+    with killed(finetune, "_update", after=steps - 1):
+        run(root, "backbone", backbone)
+    with pytest.MonkeyPatch.context() as patch:
+        left, real = [], finetune._update
+        patch.setattr(finetune, "_update", lambda *args, **kwargs: left.append(args) or real(*args, **kwargs))
+        run(root, "backbone", backbone)
+    assert len(left) == 1
+    assert hashes(root / "outputs/backbone") == other
+
+
+def test_weights_that_the_run_was_not_planned_for_are_refused(tmp_path):
+    root = prepared(tmp_path, pretrained(tmp_path, llama(), epochs=0))
+    planned = weights.of_backbone(stage.config.load(root / "params.yaml").backbone, root)
+    write_json(root / "backbone.lock.json", planned)
+    run(root, "backbone", backbone)
+    before = hashes(root / "outputs/backbone")
+    pretrained(tmp_path, qwen3())
+    with pytest.raises(InputError, match=r"not those that this run was planned for(.|\n)*backbone\.name"):
+        run(root, "backbone", backbone)
+    assert hashes(root / "outputs/backbone") == before
 
 
 def pretrained(root, writer, **changes):

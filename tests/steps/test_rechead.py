@@ -12,7 +12,7 @@ import yaml
 from rporec import tables
 from rporec.catalogue import Catalogue
 from rporec.errors import InputError
-from rporec.files import read_json
+from rporec.files import read_json, write_json
 from rporec.reasoning.parse import Parsed, render
 from rporec.reasoning.prompt import item_line
 from rporec.rechead import arms
@@ -169,6 +169,14 @@ def test_a_pretrained_encoder_is_a_param_and_goes_into_the_folder(tmp_path: Path
     assert torch.isfinite(head.score([[1, 2]], [[thought]])).all()
     assert head.encoder.dim == DIM
     assert not {path.suffix for path in out.rglob("*") if path.is_file()} - {".json", ".safetensors", ".txt"}
+
+
+def test_an_encoder_that_the_run_was_not_planned_for_is_refused(tmp_path: Path) -> None:
+    root = prepare(tmp_path / "root", encoder=str(bert(tmp_path)))
+    write_json(root / "rechead.lock.json", {"kind": "embedded"})
+    with pytest.raises(InputError, match=r"not those that this run was planned for(.|\n)*rechead\.encoder"):
+        stage.execute("rechead", rechead, root)
+    assert not (root / "outputs/rechead").exists()
 
 
 def test_an_encoder_out_of_reach_is_told(tmp_path: Path) -> None:

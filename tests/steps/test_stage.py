@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rporec.errors import InputError
-from rporec.files import read_json
+from rporec.files import read_json, write_json
 from steps import stage
 from tests.project import git
 
@@ -96,6 +96,19 @@ def test_work_folder_changes_with_the_stages_own_params_only(root):
         stage.execute("align", where, root, uses_torch=False)
     assert seen[0] != seen[1]
     assert seen[0] == seen[2]
+
+
+def test_work_folder_changes_with_the_weights_that_the_stage_is_planned_for(root):
+    def where(frame):
+        seen.append(frame.work.name)
+        return stage.Outcome("nothing")
+
+    seen: list[str] = []
+    for name, commit in (("backbone", "a"), ("backbone", "b"), ("rechead", "b")):
+        write_json(root / f"{name}.lock.json", {"kind": "name", "name": "owner/model", "commit": commit})
+        stage.execute("backbone", where, root, uses_torch=False)
+    assert seen[0] != seen[1]
+    assert seen[1] == seen[2], "another stage's weights"
 
 
 SECRET = "postgresql://reader:hush@db/shop"
