@@ -185,6 +185,19 @@ def test_the_traps_of_the_trainer_are_set(tmp_path):
     assert (args.per_device_train_batch_size, args.gradient_accumulation_steps) == (8, 2)
 
 
+def test_one_gpu_of_several_is_used(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    args = grpo_config(world.align_params(), replace(world.setup(tmp_path, tmp_path), device="cuda"))
+    assert not args.use_cpu
+    assert (args.n_gpu, args.train_batch_size) == (1, 8)  # two would split the batch over copies of the policy
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")
+def test_a_policy_is_trained_on_cuda(backbone, tmp_path):
+    trained = world.trained(backbone, tmp_path, device="cuda")
+    assert len(trained.rows) > 1
+
+
 def test_padded():
     ids, mask, length = padded([[1], [2, 3]], [[4, 5], [6]], 0)
     assert ids.tolist() == [[0, 1, 4, 5], [2, 3, 6, 0]]

@@ -1,7 +1,7 @@
-"""Tiny models and tokenizers, made here: a Qwen3 and a Llama, with and without a chat template."""
+"""Tiny models and tokenizers, made here: a Qwen3, a Bloom, and a Llama with and without a chat template."""
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import BloomConfig, BloomForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from rporec.backbone.embedded import Shape, build_model, train_tokenizer
 from rporec.backbone.source import Writer
@@ -32,6 +32,17 @@ def llama(chat=True) -> Writer:
         pad_token_id=words.pad_token_id, tie_word_embeddings=False,
     )  # fmt: skip
     return Writer(model=_lively(LlamaForCausalLM(config)), tokenizer=words)
+
+
+def bloom(words=None) -> Writer:
+    """Return a model whose configuration knows no context and which cannot be told positions."""
+    words = words or tokenizer()
+    torch.manual_seed(2)
+    config = BloomConfig(
+        vocab_size=len(words), hidden_size=32, n_layer=2, n_head=2, eos_token_id=words.eos_token_id, bos_token_id=None,
+        pad_token_id=words.pad_token_id,
+    )  # fmt: skip
+    return Writer(model=_lively(BloomForCausalLM(config)), tokenizer=words)
 
 
 def _lively(model):

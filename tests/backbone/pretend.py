@@ -62,7 +62,8 @@ def compute(func, args, kwargs):
     if asked is not None:
         given["device"] = torch.device("cpu")
     result = func(*(_held(given[one]) for one in names[: len(args)]), **{one: _held(given[one]) for one in kwargs})
-    if name.endswith("_"):
+    first = func._schema.arguments[0].alias_info
+    if first is not None and first.is_write:
         return args[0]
     return tree_map(lambda one: There(one) if goes and isinstance(one, torch.Tensor) else one, result)
 
