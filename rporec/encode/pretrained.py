@@ -1,6 +1,6 @@
 """Pretrained encoders: any sentence-transformers model, by folder or by name.
 
-Each text is encoded alone: in a batch the last bits hang on its company, and a cached or resumed run would give other
+Always on the CPU: kept vectors must not hang on where they were made. Each text is encoded alone: in a batch the last bits hang on its company, and a cached or resumed run would give other
 bytes. Importing this module takes seconds; only `rporec.encode.source` does, and only where such a model is used.
 """
 

@@ -20,7 +20,7 @@ def tokenizer(chat=False, vocab_size=320) -> PreTrainedTokenizerFast:
 def qwen3(context=128, seed=0, width=32) -> Writer:
     words = tokenizer()
     model = build_model(words, Shape(width=width, layers=2, heads=2, context=context), seed)
-    return Writer(model=_lively(model), tokenizer=words)
+    return Writer(model=lively(model), tokenizer=words)
 
 
 def llama(chat=True) -> Writer:
@@ -31,7 +31,7 @@ def llama(chat=True) -> Writer:
         num_key_value_heads=2, max_position_embeddings=96, eos_token_id=words.eos_token_id, bos_token_id=None,
         pad_token_id=words.pad_token_id, tie_word_embeddings=False,
     )  # fmt: skip
-    return Writer(model=_lively(LlamaForCausalLM(config)), tokenizer=words)
+    return Writer(model=lively(LlamaForCausalLM(config)), tokenizer=words)
 
 
 def bloom(words=None) -> Writer:
@@ -42,10 +42,10 @@ def bloom(words=None) -> Writer:
         vocab_size=len(words), hidden_size=32, n_layer=2, n_head=2, eos_token_id=words.eos_token_id, bos_token_id=None,
         pad_token_id=words.pad_token_id,
     )  # fmt: skip
-    return Writer(model=_lively(BloomForCausalLM(config)), tokenizer=words)
+    return Writer(model=lively(BloomForCausalLM(config)), tokenizer=words)
 
 
-def _lively(model):
+def lively(model):
     """Widen the weights: at their initial size all logits are alike, and greedy choices hang on float noise."""
     with torch.no_grad():
         for weight in model.parameters():

@@ -3,8 +3,8 @@
 import pytest
 import torch
 from transformers import (
-    LlavaConfig,
     LlamaConfig,
+    LlavaConfig,
     MistralConfig,
     MistralForCausalLM,
     MptConfig,
@@ -18,7 +18,7 @@ from rporec.backbone.generate import Sampling, generate, generate_ids
 from rporec.backbone.shared import can_share
 from rporec.backbone.source import Writer, context_length, load_writer
 from rporec.errors import InputError
-from tests.backbone.models import _lively, bloom, tokenizer
+from tests.backbone.models import bloom, lively, tokenizer
 
 torch.set_num_threads(1)
 WINDOW = 5
@@ -43,7 +43,7 @@ def mpt():
     config = MptConfig(
         vocab_size=len(words), d_model=32, n_layers=2, n_heads=2, max_seq_len=64, eos_token_id=words.eos_token_id
     )
-    return Writer(model=_lively(MptForCausalLM(config)), tokenizer=words)
+    return Writer(model=lively(MptForCausalLM(config)), tokenizer=words)
 
 
 def test_without_a_stated_context_the_tokenizer_s_limit_counts():
@@ -131,9 +131,9 @@ def sliding(kind, window=WINDOW):
     }  # fmt: skip
     torch.manual_seed(4)
     if kind == "mistral":
-        return Writer(_lively(MistralForCausalLM(MistralConfig(**shape))), words)
+        return Writer(lively(MistralForCausalLM(MistralConfig(**shape))), words)
     config = Qwen2Config(**shape, use_sliding_window=True, max_window_layers=1)  # the second layer slides
-    return Writer(_lively(Qwen2ForCausalLM(config)), words)
+    return Writer(lively(Qwen2ForCausalLM(config)), words)
 
 
 @torch.no_grad()
