@@ -26,11 +26,12 @@ from infra.ablate_arms import ARMS, BASELINE, Seed, left_out, other_encoder
 from infra.ablate_texts import Material
 from infra.workspace import Workspace
 from rporec import tables, weights
+from rporec.backbone.device import require_device
 from rporec.encode.source import identity_of
 from rporec.errors import InputError
 from rporec.evaluation import ablation
 from rporec.files import read_json, sha256_path, write_json, write_text
-from steps.stage import guarded
+from steps.stage import CUBLAS, guarded
 
 log = logging.getLogger("rporec")
 _SEEDS = 3
@@ -59,6 +60,7 @@ def ablate(folder: Path) -> None:
         raise InputError("ablations take the last run as it is", field="DATA, SET", cure="leave them to make run")
     seeds, arms = asked_seeds(os.environ.get("SEEDS", ""), space), asked_arms(os.environ.get("ARMS", ""), space)
     with workspace.locked(space.checkout, space.root):
+        require_device(space.params.run.device)
         _has_outputs(space)
         work = space.root / "work" / "ablate" / inputs_hash(space)
         material = Material.load(space, work)
@@ -67,6 +69,7 @@ def ablate(folder: Path) -> None:
         _tell_of_others(work)
         torch.set_num_threads(space.params.run.threads)
         torch.use_deterministic_algorithms(mode=True)
+        os.environ.setdefault(*CUBLAS)
         with threadpool_limits(limits=space.params.run.threads):
             _run(material, arms, seeds, _times(space.root))
         report(space, material)

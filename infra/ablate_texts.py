@@ -99,7 +99,7 @@ class Material:
                 learn.Material(fit=fit, held_out=align, catalogue=self.catalogue, near=self.near(), beside=reason),
                 self.params.backbone,
                 self.params.run.seed,
-                learn.Means(self.work / "memorised", self.home / "teacher"),
+                learn.Means(self.work / "memorised", self.home / "teacher", self.params.run.device),
             )
             taught = reason.join(learned.composed, on="row_id", how="semi")
             shares = {
@@ -140,14 +140,14 @@ class Material:
         if strange:
             return f"{strange} groups differ"
         some = asked.gather_every(max(1, asked.height // _CHECKED))
-        writer = load_writer(self._model(), self.params.backbone.dtype)
+        writer = load_writer(self._model(), self.params.backbone.dtype, self.params.run.device)
         built = prompts_of(writer, some, self.catalogue, self._writing(), self._evidence()).prompts
         read = dict(written.select("group", "prompt").iter_rows())
         other = [group for group, prompt in zip(some["group"], built, strict=True) if read[group] != prompt]
         return f"{len(other)} of {some.height} prompts differ, the first is of group {other[0]}" if other else ""
 
     def _write(self, model: Path, writing: Writing, kept: Path) -> pl.DataFrame:
-        writer = load_writer(model, self.params.backbone.dtype)
+        writer = load_writer(model, self.params.backbone.dtype, self.params.run.device)
         return write_completions(writer, self._asked(), self.catalogue, writing, kept, self._evidence()).completions
 
     def _writing(self) -> Writing:

@@ -66,7 +66,7 @@ def make_writer(world: World) -> Writer:
     material = Material(train, train.clear(), world.catalogue)
     params = world.params.backbone.model_copy(update={"epochs": 1, "dtype": "float32"})
     with tempfile.TemporaryDirectory(prefix="rporec-bench-") as folder:
-        means = Means(Path(folder), Path(folder))
+        means = Means(Path(folder), Path(folder), "cpu")
         return learn_to_write(material, params, world.params.run.seed, means).writer
 
 

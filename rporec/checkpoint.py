@@ -47,5 +47,13 @@ def load(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> dic
     module.load_state_dict({k.removeprefix("module/"): v for k, v in tensors.items() if k.startswith("module/")})
     for name, parameter in module.named_parameters():
         if f"optimizer/step/{name}" in tensors:
-            optimizer.state[parameter] = {key: tensors[f"optimizer/{key}/{name}"] for key in _STATE}
+            kept = {key: tensors[f"optimizer/{key}/{name}"] for key in _STATE}
+            optimizer.state[parameter] = {
+                key: tensor.to(_place(key, parameter, optimizer)) for key, tensor in kept.items()
+            }
     return position
+
+
+def _place(key: str, parameter: torch.Tensor, optimizer: torch.optim.Optimizer) -> torch.device:
+    """Return where AdamW wants its state: beside the weight, but the step on the CPU unless the kernels are fused."""
+    return parameter.device if key != "step" or optimizer.defaults["fused"] else torch.device("cpu")

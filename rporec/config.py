@@ -44,6 +44,9 @@ class RunParams(Section):
     )
     seed: int = Field(ge=0, description="root of all randomness")
     threads: int = Field(ge=1, le=256, description="CPU threads of the numeric libraries")
+    device: Literal["cpu", "cuda"] = Field(
+        description="where the language model learns and writes (stages backbone, cot, align); all else is on the CPU"
+    )
     dvc_remote: str = Field(min_length=1, description="DVC remote: a path below RPOREC_HOME, or an s3:// URL")
 
 

@@ -15,6 +15,7 @@ from rporec.align.scorer import RewardScorer
 from rporec.align.ship import decide, summarise, why_untrained
 from rporec.align.trainer import Setup, prompt_order
 from rporec.align.watch import curve
+from rporec.backbone.device import require_device
 from rporec.backbone.source import load_writer
 from rporec.backbone.write import groups_of, write_completions
 from rporec.catalogue import Catalogue
@@ -29,6 +30,8 @@ SLICES = ("align", "valid", "test")
 
 def align(stage: Stage) -> Outcome:
     """Train the policy, let it write for valid and test, and decide whether it ships."""
+    device = stage.params.run.device
+    require_device(device)
     train, valid, test = (read(stage, f"sequence/{part}.parquet", tables.ROWS) for part in ("train", "valid", "test"))
     before = read(stage, "cot/completions.parquet", tables.COMPLETIONS).filter(pl.col("slice").is_in(["valid", "test"]))
     catalogue = Catalogue.from_table(read(stage, "ingest/items.parquet", tables.ITEMS))
@@ -44,7 +47,8 @@ def align(stage: Stage) -> Outcome:
     if not untrained:
         trained = learn(stage, prompts, gather_heldout(chosen, valid, before, texts, stage.params.align), texts)
         policy, groups = trained.folder, groups_of(pl.concat([valid, test]))
-        served = load_writer(policy, stage.params.backbone.dtype)  # judged in the number format that is served
+        # Judged in the number format that is served.
+        served = load_writer(policy, stage.params.backbone.dtype, device)
         folder = stage.work / "policy"
         written = write_completions(served, groups, texts.catalogue, texts.writing, folder, texts.evidence)
         after = written.completions
@@ -64,16 +68,16 @@ def align(stage: Stage) -> Outcome:
 
 def learn(stage: Stage, prompts: pl.DataFrame, heldout: HeldOut, texts: Texts) -> Trained:
     """Run the reinforcement learning, or go on with it after a kill."""
-    params, seed, backbone = stage.params.align, stage.params.run.seed, stage.inputs("backbone/model")
-    writer = load_writer(backbone)
+    params, run, backbone = stage.params.align, stage.params.run, stage.inputs("backbone/model")
+    writer = load_writer(backbone, device=run.device)
     groups = groups_of(prompts)["group"].to_list()
-    order = [groups[place] for place in prompt_order(len(groups), params, seed)]
+    order = [groups[place] for place in prompt_order(len(groups), params, run.seed)]
     known = gather_prompts(writer, prompts.filter(pl.col("group").is_in(order)), texts, stage.work / "references")
     head = load_head(stage.inputs("rechead/reward"), texts.catalogue, stage.vectors)
     if head.weights.strength == 0:
         log.warning("the Rechead gives reasoning no weight (strength 0): the rank cannot tell completions apart")
     scorer = RewardScorer(head, head.encoder, texts.catalogue, known.facts, params, len(writer.tokenizer))
-    setup = Setup(backbone, stage.work, seed, stage.params.backbone.max_completion_tokens, "cpu")
+    setup = Setup(backbone, stage.work, run.seed, stage.params.backbone.max_completion_tokens, run.device)
     return train_policy(params, setup, writer, [(group, known.prompts[group]) for group in order], scorer, heldout)
 
 

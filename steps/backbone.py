@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from rporec import tables, weights
+from rporec.backbone.device import require_device
 from rporec.backbone.learn import Learned, Material, Means, learn_to_write
 from rporec.backbone.taught import KEPT
 from rporec.catalogue import Catalogue
@@ -21,11 +22,12 @@ TEXT_DIM = 128  # entries of the vectors by which items are near in text
 
 def backbone(stage: Stage) -> Outcome:
     """Make the backbone and write its folder, the texts it was taught, its training curve and a summary."""
-    params = stage.params.backbone
+    params, run = stage.params.backbone, stage.params.run
+    require_device(run.device)
     weights.require(weights.of_backbone(params, stage.root), stage.root / "backbone.lock.json", "backbone.name")
     rows = tables.read(stage.inputs("sequence/train.parquet"), tables.ROWS)
     catalogue = Catalogue.from_table(tables.read(stage.inputs("ingest/items.parquet"), tables.ITEMS))
-    near = neighbours(catalogue, params.evidence.neighbours, stage.params.run.seed)
+    near = neighbours(catalogue, params.evidence.neighbours, run.seed)
     lookup.save_neighbours(near, stage.new / "neighbours.safetensors")
     material = Material(
         fit=rows.filter(pl.col("slice") == "fit"),
@@ -33,8 +35,8 @@ def backbone(stage: Stage) -> Outcome:
         catalogue=catalogue,
         near=near,
     )
-    means = Means(stage.work, stage.home / "teacher", os.environ.get("RPOREC_TEACHER_KEY"))
-    learned = learn_to_write(material, params, stage.params.run.seed, means)
+    means = Means(stage.work, stage.home / "teacher", run.device, os.environ.get("RPOREC_TEACHER_KEY"))
+    learned = learn_to_write(material, params, run.seed, means)
     learned.writer.save(stage.new / "model")
     tables.write(learned.composed, stage.new / "composed.parquet", tables.COMPOSED)
     tables.write(learned.rows, stage.new / "learned.parquet", tables.LEARNED)

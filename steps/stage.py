@@ -28,6 +28,8 @@ from rporec.errors import InputError
 from rporec.files import recover_folder, replace_folder, sha256_path, write_json
 
 log = logging.getLogger("rporec")
+# What CUDA's matrix products want where every run must give the same bits; read when the first one is computed.
+CUBLAS = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 _READS_DATA = "ingest"  # the one stage that may see RPOREC_DATA: a database's URL holds a password
 _DISK_CURES = {
     errno.ENOSPC: (
@@ -166,6 +168,7 @@ def _seed(run: config.RunParams, *, uses_torch: bool) -> None:
         torch.manual_seed(run.seed)
         torch.set_num_threads(run.threads)
         torch.use_deterministic_algorithms(mode=True)
+        os.environ.setdefault(*CUBLAS)
 
 
 def _state_hash(name: str, params: config.Params, root: Path) -> str:

@@ -1,5 +1,6 @@
 """A loop that is stopped and resumed from a checkpoint ends with the same weights."""
 
+import pytest
 import torch
 from torch import nn
 
@@ -38,3 +39,20 @@ def test_resumed_equals_undisturbed(tmp_path):
 
 def test_no_checkpoint_is_none(tmp_path):
     assert checkpoint.load(tmp_path / "absent.safetensors", *fresh()) is None
+
+
+@pytest.mark.filterwarnings("ignore:.*is a no-op")  # the weights themselves cannot be put there
+@pytest.mark.parametrize("fused", [True, False])
+def test_the_state_is_put_beside_the_weight(tmp_path, fused):
+    module, optimizer = fresh()
+    step(module, optimizer, 0)
+    checkpoint.save(tmp_path / "c.safetensors", module, optimizer, {})
+    with torch.device("meta"):  # stands for any device that is not the CPU
+        there = nn.Linear(3, 2)
+    back = torch.optim.AdamW(there.parameters(), lr=0.1)
+    back.defaults["fused"] = fused  # torch takes it at the door for real devices alone
+    checkpoint.load(tmp_path / "c.safetensors", there, back)
+    for state in back.state.values():
+        places = {key: tensor.device.type for key, tensor in state.items()}
+        assert places == {"exp_avg": "meta", "exp_avg_sq": "meta", "step": "meta" if fused else "cpu"}
+    assert len(back.state) == 2

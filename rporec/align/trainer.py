@@ -76,7 +76,7 @@ def grpo_config(params: AlignParams, setup: Setup) -> GRPOConfig:
     """Map our parameters to TRL's; every trap of design section 10 is set here, once."""
     batch = params.prompts_per_step * params.num_generations
     micro = min(params.micro_batch, batch)
-    return GRPOConfig(
+    config = GRPOConfig(
         output_dir=str(setup.work / "checkpoints"),
         max_steps=params.steps,
         per_device_train_batch_size=micro,
@@ -110,6 +110,8 @@ def grpo_config(params: AlignParams, setup: Setup) -> GRPOConfig:
         log_level="error",
         model_init_kwargs={"dtype": "float32"},
     )
+    config._n_gpu = min(config.n_gpu, 1)  # with more, the trainer would split batches over copies of the policy
+    return config
 
 
 def prompt_order(n_prompts: int, params: AlignParams, seed: int) -> list[int]:

@@ -43,13 +43,18 @@ def pick(logits: torch.Tensor, numbers: torch.Tensor, temperature: float) -> tup
         block = best.argmax(dim=-1)
         tokens = block * _BLOCK + logits.unflatten(1, (-1, _BLOCK))[rows, block].argmax(dim=-1)
         return tokens, -weights.sum(dim=-1).log()
-    ends = blocks.sum(dim=-1).cumsum(dim=-1)  # [R, V / 64]
+    ends = _running(blocks.sum(dim=-1))  # [R, V / 64]
     total = ends[:, -1]
     reach = numbers * total
     block = _first_above(ends, reach)
     start = torch.where(block > 0, ends[rows, (block - 1).clamp(min=0)], torch.zeros_like(total))
-    tokens = block * _BLOCK + _first_above(blocks[rows, block].cumsum(dim=-1), (reach - start).clamp(min=0))
+    tokens = block * _BLOCK + _first_above(_running(blocks[rows, block]), (reach - start).clamp(min=0))
     return tokens, (weights[rows, tokens] / total).log()
+
+
+def _running(x: torch.Tensor) -> torch.Tensor:
+    """Return running sums [R, X], added up on the CPU: CUDA refuses them where every run must give the same bits."""
+    return x.cpu().cumsum(dim=-1).to(x.device)
 
 
 def _first_above(cumulative: torch.Tensor, reach: torch.Tensor) -> torch.Tensor:

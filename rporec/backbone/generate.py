@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
+from rporec.backbone.batches import batches_by_length, takes_positions
 from rporec.backbone.cache import roomy_cache
 from rporec.backbone.choose import pick
 from rporec.backbone.randomness import uniforms
 from rporec.backbone.shared import SharedPrompts, can_share, sharing
-from rporec.backbone.source import Writer
+from rporec.backbone.source import Writer, context_length
 from rporec.errors import InputError
 
 _SHARE_TO_DROP = 0.125
@@ -83,6 +84,7 @@ def generate(
         InputError: a prompt and its completion do not fit the context of the model.
     """
     prompt_ids = [writer.encode(prompt) for prompt in prompts]
+    _check_context(writer.context, prompt_ids, settings)
     sampled = generate_ids(writer.model, prompt_ids, row_keys, writer.eos_id, settings)
     return [[Sampled(writer.decode(one.ids), one.ids, one.finished) for one in samples] for samples in sampled]
 
@@ -110,15 +112,14 @@ def generate_ids(
     Raises:
         InputError: a prompt and its completion do not fit the context of the model.
     """
-    _check_context(model, prompt_ids, settings)
-    order = sorted(range(len(prompt_ids)), key=lambda place: (len(prompt_ids[place]), place))
+    _check_context(context_length(model.config), prompt_ids, settings)
     per_batch = max(1, settings.batch_size // settings.num_samples)
+    lengths = [len(prompt) for prompt in prompt_ids]
     results: list[list[SampledIds]] = [[] for _ in prompt_ids]
     training = model.training
     model.eval()
     try:
-        for start in range(0, len(order), per_batch):
-            places = order[start : start + per_batch]
+        for places in batches_by_length(lengths, per_batch, may_pad=takes_positions(model)):
             numbers = counter_uniforms(settings, [row_keys[place] for place in places])
             rows = _decode(model, [prompt_ids[place] for place in places], numbers, eos_id, settings)
             for number, place in enumerate(places):
@@ -193,7 +194,9 @@ class _State:
 
     def step(self, model: PreTrainedModel, chosen: torch.Tensor) -> None:
         self.mask = torch.cat([self.mask, self.mask.new_ones((len(chosen), 1))], dim=1)
-        inputs = {"input_ids": chosen[:, None], "position_ids": self.position[:, None], "past_key_values": self.cache}
+        inputs = {"input_ids": chosen[:, None], "past_key_values": self.cache}
+        if takes_positions(model):
+            inputs["position_ids"] = self.position[:, None]
         if self.shared is None:
             output = model(**inputs, attention_mask=self.mask, use_cache=True)
         else:
@@ -212,10 +215,11 @@ def _start(model: PreTrainedModel, prompts: Sequence[Sequence[int]], settings: S
         mask[row, width - len(prompt) :] = 1
     cache = roomy_cache(model.config)
     mask = mask.to(model.device)
+    positions = {"position_ids": (mask.cumsum(dim=1) - 1).clamp(min=0)} if takes_positions(model) else {}
     output = model(
         input_ids=ids.to(model.device),
         attention_mask=mask,
-        position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
+        **positions,
         past_key_values=cache,
         use_cache=True,
         logits_to_keep=1,
@@ -240,10 +244,9 @@ def _start(model: PreTrainedModel, prompts: Sequence[Sequence[int]], settings: S
     return _State(logits=logits, mask=mask, position=mask.sum(dim=1), cache=cache, shared=shared)
 
 
-def _check_context(model: PreTrainedModel, prompt_ids: Sequence[Sequence[int]], settings: Sampling) -> None:
-    context = context_length(model)
+def _check_context(context: int | None, prompt_ids: Sequence[Sequence[int]], settings: Sampling) -> None:
     longest = max((len(prompt) for prompt in prompt_ids), default=0)
-    if longest + settings.max_new_tokens > context:
+    if context is not None and longest + settings.max_new_tokens > context:
         raise InputError(
             "a prompt and its completion do not fit the context of the backbone",
             field="max_completion_tokens",
@@ -251,8 +254,3 @@ def _check_context(model: PreTrainedModel, prompt_ids: Sequence[Sequence[int]], 
             rule=f"at most {context} tokens",
             cure="lower backbone.max_prompt_tokens or backbone.max_completion_tokens",
         )
-
-
-def context_length(model: PreTrainedModel) -> int:
-    """Return the context of the model in tokens."""
-    return int(model.config.max_position_embeddings)

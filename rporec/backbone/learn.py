@@ -93,11 +93,13 @@ class Means:
     Attributes:
         work: folder for checkpoints, which survives a kill.
         replies: folder for a teacher's replies, which outlives a run.
+        device: "cpu" or "cuda", where the model learns and stays.
         key: of the teacher's endpoint, None where it wants none.
     """
 
     work: Path
     replies: Path
+    device: str
     key: str | None = field(default=None, repr=False)
 
 
@@ -140,7 +142,8 @@ def learn_to_write(material: Material, params: BackboneParams, seed: int, means:
     tuned = Tuned(losses=[], tokens=0)
     if params.epochs:
         drills = make_drills(events, source, writer, budget, params.drills, seed)
-        writer, tuned = _tune(writer, [*prepared.examples, *drills], tuning, params.lora_rank, means.work)
+        writer, tuned = _tune(writer, [*prepared.examples, *drills], tuning, params.lora_rank, means)
+    writer.model.to(means.device)
     cast(writer.model, params.dtype)
     unseen = draw_events(material.held_out, dataclasses.replace(drawing, most=_HELD_OUT_EXAMPLES))
     unseen = [dataclasses.replace(event, facts=evidence.look_up(event.history)) for event in unseen]
@@ -208,14 +211,15 @@ def _warn(taught: dict[str, int]) -> None:
 
 
 def _tune(
-    writer: Writer, examples: Sequence[Example], tuning: Tuning, lora_rank: int, work: Path
+    writer: Writer, examples: Sequence[Example], tuning: Tuning, lora_rank: int, means: Means
 ) -> tuple[Writer, Tuned]:
     """Fine-tune all weights, or adapters that are merged into them; goes on from a checkpoint over these alone."""
-    kept = work / f"finetune-{identity(writer.model)}.safetensors"
-    if not lora_rank:
-        return writer, fine_tune(writer.model, examples, tuning, kept)
-    adapted = add_adapters(writer.model, lora_rank, tuning.seed)
+    kept = means.work / f"finetune-{identity(writer.model)}.safetensors"
+    adapted = add_adapters(writer.model, lora_rank, tuning.seed) if lora_rank else None
+    writer.model.to(means.device)  # after the adapters are drawn: they start alike on every device
     tuned = fine_tune(writer.model, examples, tuning, kept)
+    if adapted is None:
+        return writer, tuned
     return dataclasses.replace(writer, model=merge_adapters(adapted).eval()), tuned
 
 

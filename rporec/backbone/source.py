@@ -9,7 +9,13 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging as transformers_logging
 
 from rporec.errors import InputError
@@ -18,6 +24,8 @@ from rporec.reach import UnreachableError, must_use_cache, unusable
 transformers_logging.disable_progress_bar()  # a bar for one small file says nothing
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+_CONTEXT = ("max_position_embeddings", "max_seq_len")  # what architectures call it; BLOOM, for one, has neither
+_BOUNDLESS = 10**9  # tokens; a tokenizer that knows no limit says 10**30
 
 
 @dataclass(frozen=True)
@@ -38,9 +46,10 @@ class Writer:
         return int(self.tokenizer.eos_token_id)
 
     @property
-    def context(self) -> int:
-        """Longest prompt plus completion, in tokens."""
-        return int(self.model.config.max_position_embeddings)
+    def context(self) -> int | None:
+        """Longest prompt plus completion, in tokens; None where neither model nor tokenizer has a limit."""
+        stated = int(self.tokenizer.model_max_length)
+        return context_length(self.model.config) or (stated if 0 < stated < _BOUNDLESS else None)
 
     def prompt_budget(self, wanted: int, completion: int) -> int:
         """Return the tokens that a prompt may take: `wanted`, or what the context leaves beside a completion.
@@ -48,13 +57,16 @@ class Writer:
         Raises:
             InputError: the context does not even hold the completion.
         """
-        if completion >= self.context:
+        context = self.context
+        if context is None:
+            return wanted
+        if completion >= context:
             raise InputError(
                 "the context of the backbone is shorter than a completion",
-                field="backbone.max_completion_tokens", value=completion, rule=f"below {self.context} tokens",
+                field="backbone.max_completion_tokens", value=completion, rule=f"below {context} tokens",
                 cure="lower backbone.max_completion_tokens, or take a backbone with a longer context",
             )  # fmt: skip
-        return min(wanted, self.context - completion)
+        return min(wanted, context - completion)
 
     def render(self, prompt: str) -> str:
         """Return the text that the model reads: the prompt in the chat template, or as it is where there is none."""
@@ -114,6 +126,17 @@ def load_writer(source: str | Path, dtype: str = "float32", device: str = "cpu")
     if tokenizer.eos_token_id is None:
         raise _unusable(source, "its tokenizer has no end token, so completions would never finish")
     return Writer(model=model.to(device).eval(), tokenizer=tokenizer)
+
+
+def context_length(config: PreTrainedConfig) -> int | None:
+    """Return the longest text that a model reads, in tokens, as its configuration says; None where it says nothing.
+
+    Args:
+        config: of any causal language model; one that also sees or hears keeps its text part apart.
+    """
+    text = config.get_text_config(decoder=True)
+    stated = [getattr(text, name) for name in _CONTEXT if hasattr(text, name)]
+    return next((int(length) for length in stated if length and length > 0), None)
 
 
 def cast(model: PreTrainedModel, dtype: str) -> None:

@@ -1,7 +1,8 @@
 """Pretrained encoders: any sentence-transformers model, by folder or by name.
 
-Each text is encoded alone: in a batch the last bits hang on its company, and a cached or resumed run would give other
-bytes. Importing this module takes seconds; only `rporec.encode.source` does, and only where such a model is used.
+Always on the CPU, and each text alone: on another device or in a batch the last bits differ, and a cached or resumed
+run would give other bytes. Importing this module takes seconds; only `rporec.encode.source` does, and only where such
+a model is used.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from rporec.align.trainer import Policy, grpo_config, padded, prompt_order
 from rporec.align.watch import COLUMNS, Journal, best_step, has_stalled
 from rporec.errors import InputError
 from rporec.files import sha256_path
+from steps.stage import CUBLAS
 from tests.align import runs, world
 
 
@@ -183,6 +184,22 @@ def test_the_traps_of_the_trainer_are_set(tmp_path):
     assert (args.use_cpu, args.bf16, args.top_k, args.gradient_checkpointing) == (True, False, 0, False)
     assert not args.mask_truncated_completions
     assert (args.per_device_train_batch_size, args.gradient_accumulation_steps) == (8, 2)
+
+
+def test_one_gpu_of_several_is_used(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    args = grpo_config(world.align_params(), world.setup(tmp_path, tmp_path, "cuda"))
+    assert not args.use_cpu
+    assert (args.n_gpu, args.train_batch_size) == (1, 8)  # two would split the batch over copies of the policy
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")
+def test_a_policy_is_trained_on_cuda(backbone, tmp_path, monkeypatch):
+    monkeypatch.setenv(*CUBLAS)
+    trained = runs.run(backbone, tmp_path, runs.small(), device="cuda")
+    assert [row["step"] for row in trained.rows] == list(range(7))
+    old, new = (load_file(folder / "model.safetensors") for folder in (backbone, trained.folder))
+    assert [name for name in old if torch.equal(old[name], new[name])] == []
 
 
 def test_padded():

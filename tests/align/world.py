@@ -133,8 +133,8 @@ def scorer(params: config.AlignParams, known: dict[int, Facts]) -> RewardScorer:
     return RewardScorer(PlantedHead(), BagOfWords(), catalogue(), known, params, vocabulary=len(tokenizer()))
 
 
-def setup(backbone: Path, work: Path) -> Setup:
-    return Setup(backbone, work, seed=3, max_completion_tokens=L, device="cpu")
+def setup(backbone: Path, work: Path, device: str = "cpu") -> Setup:
+    return Setup(backbone, work, seed=3, max_completion_tokens=L, device=device)
 
 
 def heldout(target: int) -> HeldOut:
@@ -151,5 +151,5 @@ def heldout(target: int) -> HeldOut:
     )  # fmt: skip
 
 
-def writer(folder: Path) -> Writer:
-    return load_writer(folder)
+def writer(folder: Path, device: str = "cpu") -> Writer:
+    return load_writer(folder, device=device)
