@@ -84,7 +84,7 @@ def _rankers(metrics: Mapping[str, Any]) -> str:
     best = "" if oracle is None else f"<p>Best that any model could reach: NDCG@10 {figure(oracle[_METRIC])}.</p>"
     told = f"{metrics['rows']} rows of {metrics['users']} users; all {metrics['items']} items of the catalogue ranked."
     chart = bar_chart("NDCG@10 with its interval, by user", bars)
-    variants = _variants(metrics["chosen"])
+    variants = _variants(metrics.get("chosen", {}))  # older evaluations do not say
     return f'<p class="dim">{told}</p>{table(["ranker", *_METRICS, "n"], rows)}{variants}{best}{chart}'
 
 
