@@ -48,7 +48,7 @@ bench-data: setup ## speed and memory of the data stages at 0.1, 1 and 10 millio
 bench-generate: setup ## tokens a second of the writer against transformers' own generate (3 minutes, on a quiet machine)
 	@"$(PYTHON)" -m infra.bench_generate
 
-bench-rechead: setup ## speed of the history tower's fit against a plain SASRec, and of metrics and bootstrap (2 minutes, likewise)
+bench-rechead: setup ## speed of the history tower's fit against a plain SASRec, of baselines, metrics and bootstrap (5 minutes, likewise)
 	@"$(PYTHON)" -m infra.bench_rechead
 
 ablate: setup ## what each part of the reasoning is worth, on the last run of PROFILE=; ARMS= and SEEDS= are optional

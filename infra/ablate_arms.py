@@ -193,7 +193,7 @@ class Seed:
         """The baselines as stage `evaluate` fits them."""
         material = self.material
         reader = make_reader(material.catalogue, encoder_source(material.params, material.home))
-        return fit_all(material.train, material.valid, reader.items, self.params, self.folder / "baselines")
+        return fit_all(material.train, material.valid, reader.items, self.params, self.folder / "baselines").rankers
 
     @property
     def params(self) -> Params:

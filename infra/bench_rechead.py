@@ -8,15 +8,14 @@ the items read as input when every group is a row of its own: the lengths of all
 without padding, and without what packing saves. What a fit does around its epochs (packing, running average,
 checkpoints) counts as part of its time.
 
-Judging: ranks and all metrics of one ranker from given scores, and ten paired comparisons by the bootstrap.
+Then the fit of every baseline beside the Rechead's head (`infra.bench_baselines`), and how fast rankers are judged from
+their scores on (`infra.bench_judge`).
 """
 
 from __future__ import annotations
 
-import statistics
 import tempfile
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,16 +25,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from infra.bench_world import World, arguments, make_world, tell
+from infra.bench_baselines import fitting
+from infra.bench_judge import comparing, judging
+from infra.bench_world import World, arguments, in_turns, make_world, tell
 from infra.worktree import find_checkout
-from rporec.evaluation.compare import compare_columns, paired_bootstrap
-from rporec.evaluation.metrics import metric_rows, summarise
-from rporec.evaluation.scoring import TestSet, rank_rows
 from rporec.rechead.examples import Examples
 from rporec.rechead.tower import HIDDEN_FACTOR, TowerShape, pad
 from rporec.rechead.train import Fit, refit_tower
-
-_ROWS, _ITEMS, _USERS, _COMPARISONS = 4_500, 3_700, 2_000, 10
 
 
 def main() -> None:
@@ -45,15 +41,18 @@ def main() -> None:
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
     world = make_world(find_checkout(Path.cwd()), asked.set)
-    for name, figures in training(world, asked.epochs, asked.rounds).items():
+    train, texts, fit = given(world, asked.epochs)
+    for name, figures in training(world, train, texts, fit, asked.rounds).items():
         tell(f"fit, {name}", figures)
+    tell("fit, baselines", fitting(world, texts, fit, asked.rounds))
     evaluate = world.params.evaluate
-    tell("metrics of one ranker", judging(evaluate.cutoffs, asked.rounds))
+    for name, figures in judging(evaluate, asked.rounds).items():
+        tell(name, figures)
     tell("ten comparisons", comparing(evaluate.resamples, 1 - evaluate.confidence, asked.rounds))
 
 
-def training(world: World, epochs: int, rounds: int) -> dict[str, dict[str, Any]]:
-    """Return the targets a second of the fits (medians over the rounds) and the ratios of ours to the plain ones."""
+def given(world: World, epochs: int) -> tuple[Examples, Tensor, Fit]:
+    """Return the training rows that have a history, text vectors [N, text_dim], and how the head's tower is fitted."""
     train = Examples.from_rows(world.parts["train"]).readable()
     head = world.params.rechead
     shape = TowerShape(
@@ -63,6 +62,20 @@ def training(world: World, epochs: int, rounds: int) -> dict[str, dict[str, Any]
     fit = Fit(shape, epochs, epochs, head.batch_size, head.learning_rate, head.weight_decay, world.params.run.seed)
     rng = np.random.default_rng(0)  # what the texts say does not change the work
     texts = F.normalize(torch.from_numpy(rng.standard_normal((shape.n_items, shape.text_dim), dtype=np.float32)))
+    return train, texts, fit
+
+
+def training(world: World, train: Examples, texts: Tensor, fit: Fit, rounds: int) -> dict[str, dict[str, Any]]:
+    """Return the targets a second of the fits (medians over the rounds) and the ratios of ours to the plain ones.
+
+    Args:
+        world: whose rows `train` are.
+        train: as `given`.
+        texts: [N, text_dim].
+        fit: of all towers.
+        rounds: how often.
+    """
+    epochs, shape = fit.epochs, fit.shape
 
     def ours() -> None:
         with tempfile.TemporaryDirectory(prefix="rporec-bench-") as folder:
@@ -169,50 +182,6 @@ def _fit(model: PlainSASRec, loss_of: Callable[[PlainSASRec, Tensor], Tensor], c
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-
-
-def judging(cutoffs: Sequence[int], rounds: int) -> dict[str, Any]:
-    """Return the seconds from scores to the means of all metrics."""
-    rng = np.random.default_rng(0)
-    scores = rng.standard_normal((_ROWS, _ITEMS), dtype=np.float32)
-    targets = rng.integers(_ITEMS, size=_ROWS)
-    places = np.arange(_ROWS)
-    test = TestSet(places.tolist(), [[] for _ in places], [""] * _ROWS, places, targets)
-
-    def judge() -> None:
-        ranks = rank_rows(test, ["given"], lambda part: {"given": scores[part]}, _ITEMS)["given"]
-        summarise(metric_rows(ranks, cutoffs))
-
-    return {"seconds": round(in_turns({"judge": judge}, rounds)["judge"], 3), "rows": _ROWS, "items": _ITEMS}
-
-
-def comparing(resamples: int, alpha: float, rounds: int) -> dict[str, Any]:
-    """Return the seconds of ten comparisons: side by side, as stage evaluate does, and one by one."""
-    rng = np.random.default_rng(0)
-    users = rng.integers(_USERS, size=_ROWS)
-    table = rng.standard_normal((_ROWS, _COMPARISONS))
-    zeros = np.zeros(_ROWS)
-
-    def one_by_one() -> None:
-        for column in table.T:
-            paired_bootstrap(column, zeros, users, resamples, alpha, 0)
-
-    seconds = in_turns(
-        {"together": lambda: compare_columns(table, users, resamples, alpha, 0), "one_by_one": one_by_one}, rounds
-    )
-    told = {f"{name}_s": round(taken, 3) for name, taken in seconds.items()}
-    return {**told, "rows": _ROWS, "users": _USERS, "resamples": resamples}
-
-
-def in_turns(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Return the median seconds of each way; the first turn of each, which is slow, is not counted."""
-    taken: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(rounds + 1):
-        for name, way in ways.items():
-            started = time.perf_counter()
-            way()
-            taken[name].append(time.perf_counter() - started)
-    return {name: statistics.median(times[1:]) for name, times in taken.items()}
 
 
 if __name__ == "__main__":

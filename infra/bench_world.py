@@ -10,7 +10,10 @@ import argparse
 import datetime as dt
 import json
 import os
+import statistics
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,3 +99,14 @@ def tell(what: str, figures: dict[str, Any]) -> None:
     load = round(os.getloadavg()[0], 2)
     sys.stdout.write(json.dumps({"bench": what, **figures, "threads": torch.get_num_threads(), "load": load}) + "\n")
     sys.stdout.flush()
+
+
+def in_turns(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Return the median seconds of each way; the first turn of each, which is slow, is not counted."""
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds + 1):
+        for name, way in ways.items():
+            started = time.perf_counter()
+            way()
+            taken[name].append(time.perf_counter() - started)
+    return {name: statistics.median(times[1:]) for name, times in taken.items()}

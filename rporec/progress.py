@@ -27,7 +27,7 @@ class Progress:
 
     def __init__(self, what: str, total: int, unit: str) -> None:
         self.what, self.total, self.unit = what, total, unit
-        self.done = 0
+        self.done = self._before = 0
         self._start = self._last = time.monotonic()
         self._bar = tqdm(total=total, desc=what, unit=unit, leave=False) if sys.stderr.isatty() else None
 
@@ -42,8 +42,17 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
+    def skip(self, units: int) -> None:
+        """Add units that an earlier process finished: they count as done, but not in the rate and the time left."""
+        self.done += units
+        self._before += units
+        if self._bar is not None:
+            self._bar.initial += units
+            self._bar.n += units
+            self._bar.refresh()
+
     def advance(self, units: int, note: str = "") -> None:
-        """Add finished units; `note` (a loss, tokens/s) is shown beside the count."""
+        """Add units that this process finished; `note` (a loss, tokens/s) is shown beside the count."""
         self.done += units
         if self._bar is not None:
             self._bar.set_postfix_str(note, refresh=False)
@@ -52,7 +61,7 @@ class Progress:
         now = time.monotonic()
         if now - self._last >= _SECONDS_BETWEEN_LINES:
             self._last = now
-            rate = self.done / max(now - self._start, 1e-9)
+            rate = (self.done - self._before) / max(now - self._start, 1e-9)
             left = (self.total - self.done) / max(rate, 1e-9)
             log.info(
                 "%s: %d/%d %s, %.1f a second, %.0f s left %s",

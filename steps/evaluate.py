@@ -40,11 +40,12 @@ def evaluate(stage: Stage) -> Outcome:
         "shuffled_reasoning": scoring.shuffle_reasoning(own, test.users, stage.params.run.seed),
     }
     ranks, confidence = scoring.rank_rechead(head, test, variants)
-    for name, ranker in fit_all(train, valid, head.reader.items, stage.params, stage.work).items():
+    baselines = fit_all(train, valid, head.reader.items, stage.params, stage.work)
+    for name, ranker in baselines.rankers.items():
         ranks[name] = scoring.rank_baseline(ranker, test, name, catalogue.n)
     frame = frames.ranks_frame(label_rows(rows, known), ranks)
     oracle = frames.oracle_rows(rows, catalogue.item_ids, read(stage, "ingest/oracle.parquet", tables.ORACLE))
-    found = Inputs(frame, confidence[test.group_pos], texts.shipped, oracle, catalogue.n)
+    found = Inputs(frame, confidence[test.group_pos], texts.shipped, oracle, catalogue.n, baselines.chosen)
     metrics = results(found, stage.params.evaluate, stage.params.run.seed)
     told = samples.tell(frame, test, texts.shipped, samples.Models(catalogue, head), SAMPLES)
     write(stage, frame, metrics, told)

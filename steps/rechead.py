@@ -54,10 +54,12 @@ def rechead(stage: Stage) -> Outcome:
 def audit(
     stage: Stage, train: pl.DataFrame, valid: pl.DataFrame, rows: arms.Rows, catalogue: Catalogue
 ) -> dict[str, Any]:
-    """Stop the run where the backbone had learned rows whose reasoning is read here; return what was found."""
+    """Stop the run where the backbone had learned rows that must be new to it; return what was found."""
     reason = train.filter(pl.col("slice") == "reason")
     learned = tables.read(stage.inputs("backbone/learned.parquet"), tables.LEARNED)["row_id"].to_list()
-    crossfit.refuse_learned(learned, {"reason": reason["row_id"].to_list(), "valid": valid["row_id"].to_list()})
+    align = train.filter(pl.col("slice") == "align")  # the prompts of RL, which no Rechead that rewards has seen either
+    new = {"reason": reason, "align": align, "valid": valid}
+    crossfit.refuse_learned(learned, {name: part["row_id"].to_list() for name, part in new.items()})
     asked = {
         name: crossfit.Asked(told, part.unique("group", keep="first").sort("group")["user_id"].to_numpy())
         for name, told, part in (("reason", rows.reason, reason), ("valid", rows.valid, valid))

@@ -82,7 +82,7 @@ def train_policy(
         disable_progress_bar()  # transformers' own, one a saved file
         with Progress("align", params.steps, "steps") as progress, warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # between TRL's and transformers' names of one setting
-            progress.advance(start)
+            progress.skip(start)
             policy = Policy(params, setup, prompts, writer.tokenizer, scorer)
             _watch(policy, params, journal, heldout, progress)
             policy.train(resume_from_checkpoint=str(resumed[1]) if resumed else None)

@@ -103,7 +103,7 @@ def fine_tune(model: PreTrainedModel, examples: Sequence[Example], tuning: Tunin
     tokens = sum(len(examples[place]) for batch in plan for place in batch)
     model.train()
     with Progress("fine-tune the backbone", tokens, "tokens") as progress:
-        progress.advance(sum(len(examples[place]) for batch in plan[: len(losses)] for place in batch))
+        progress.skip(sum(len(examples[place]) for batch in plan[: len(losses)] for place in batch))
         for step in range(len(losses), len(plan)):
             batch = [examples[place] for place in plan[step]]
             for group in optimizer.param_groups:

@@ -5,7 +5,7 @@ position) alone, so results do not depend on how prompts are batched, up to the 
 Not a server: no streaming, no queue.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,8 @@ from rporec.backbone.source import Writer, context_length
 from rporec.errors import InputError
 
 _SHARE_TO_DROP = 0.125
+
+Told = Callable[[int, int], None]  # called after each batch with the prompts that it answered and the tokens written
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +69,7 @@ class Sampled:
 
 
 def generate(
-    writer: Writer, prompts: Sequence[str], row_keys: Sequence[int], settings: Sampling
+    writer: Writer, prompts: Sequence[str], row_keys: Sequence[int], settings: Sampling, told: Told | None = None
 ) -> list[list[Sampled]]:
     """Write `settings.num_samples` completions for each prompt.
 
@@ -76,6 +78,7 @@ def generate(
         prompts: B prompts as made by `rporec.reasoning.prompt` (the chat template is applied here).
         row_keys: B stable numbers (the group of the row) that key the randomness.
         settings: how to sample.
+        told: hears of each finished batch.
 
     Returns:
         B lists of samples, in the order of the prompts.
@@ -85,7 +88,7 @@ def generate(
     """
     prompt_ids = [writer.encode(prompt) for prompt in prompts]
     _check_context(writer.context, prompt_ids, settings)
-    sampled = generate_ids(writer.model, prompt_ids, row_keys, writer.eos_id, settings)
+    sampled = generate_ids(writer.model, prompt_ids, row_keys, writer.eos_id, settings, told)
     return [[Sampled(writer.decode(one.ids), one.ids, one.finished) for one in samples] for samples in sampled]
 
 
@@ -95,6 +98,7 @@ def generate_ids(
     row_keys: Sequence[int],
     eos_id: int,
     settings: Sampling,
+    told: Told | None = None,
 ) -> list[list[SampledIds]]:
     """Write completions for tokenised prompts; as `generate`, with token ids and sampling log-probabilities.
 
@@ -105,6 +109,7 @@ def generate_ids(
             be passed once, with `num_samples` as the size of the group.
         eos_id: the token that ends a completion.
         settings: how to sample.
+        told: hears of each finished batch.
 
     Returns:
         B lists of `settings.num_samples` completions.
@@ -124,6 +129,8 @@ def generate_ids(
             rows = _decode(model, [prompt_ids[place] for place in places], numbers, eos_id, settings)
             for number, place in enumerate(places):
                 results[place] = rows[number * settings.num_samples : (number + 1) * settings.num_samples]
+            if told is not None:
+                told(len(places), sum(len(row.ids) for row in rows))
     finally:
         model.train(training)
     return results

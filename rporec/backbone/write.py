@@ -4,6 +4,7 @@ The rows handed in have no target column, so that no target can reach its own te
 stage `cot` and for the policy by stage `align`.
 """
 
+import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,11 +17,14 @@ from rporec.backbone.generate import Sampling, generate
 from rporec.backbone.source import Writer
 from rporec.catalogue import Catalogue
 from rporec.config import BackboneParams, CotParams
+from rporec.errors import InputError
 from rporec.progress import Progress
 from rporec.reasoning.ground import Grounder
 from rporec.reasoning.lookup import Evidence
 from rporec.reasoning.parse import parse
 from rporec.reasoning.prompt import Fact, FittedPrompts, fit_prompts, render_facts
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,7 @@ def write_completions(
     kept: Path,
     evidence: Mapping[str, Evidence],
 ) -> Written:
-    """Write completions for groups; shards that lie in `kept` already are not written again.
+    """Write completions for groups; whole shards that lie in `kept` already are not written again.
 
     Args:
         writer: model and tokenizer.
@@ -92,7 +96,7 @@ def write_completions(
         evidence: what prompts may show of each slice; {} = nothing.
 
     Raises:
-        InputError: a prompt cannot be made to fit, or a shard is unreadable.
+        InputError: a prompt cannot be made to fit.
     """
     fitted = prompts_of(writer, groups, catalogue, writing, evidence)
     tasks = groups.select("group", "slice").with_columns(
@@ -102,16 +106,17 @@ def write_completions(
     )
     grounder = Grounder(catalogue)
     shards: list[pl.DataFrame] = []
-    tokens, started = 0, time.monotonic()
     with Progress("write reasoning", tasks.height, "groups") as progress:
+        pace = _Pace(progress)
         for number, shard in enumerate(tasks.iter_slices(writing.shard_groups)):
             path = kept / f"shard-{number:05d}.parquet"
-            if not path.exists():
-                rows, new = _write_shard(writer, shard, grounder, writing.sampling)
+            rows = _read_shard(path)
+            if rows is None:
+                rows = _write_shard(writer, shard, grounder, writing.sampling, pace)
                 tables.write(rows, path, tables.COMPLETIONS)
-                tokens += new
-            shards.append(tables.read(path, tables.COMPLETIONS))
-            progress.advance(shard.height, f"{tokens / (time.monotonic() - started):.0f} tokens/s")
+            else:
+                progress.skip(shard.height)
+            shards.append(rows)
     completions = pl.concat([tables.empty(tables.COMPLETIONS), *shards]).sort("group", "sample")
     return Written(completions, fitted.shortened, fitted.dropped, fitted.withheld)
 
@@ -137,17 +142,38 @@ def _look_up(groups: pl.DataFrame, evidence: Mapping[str, Evidence], items: int)
     return [evidence[name].look_up(history[-items:]) for name, history in rows]
 
 
+class _Pace:
+    """Shows after every batch how far the writing is, and the tokens a second so far."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress, self.tokens, self.started = progress, 0, time.monotonic()
+
+    def __call__(self, groups: int, tokens: int) -> None:
+        self.tokens += tokens
+        speed = self.tokens / max(time.monotonic() - self.started, 1e-9)
+        self.progress.advance(groups, f"{speed:.0f} tokens/s")
+
+
+def _read_shard(path: Path) -> pl.DataFrame | None:
+    """Return a shard that an earlier call wrote; None where there is none, or one that cannot be read any more."""
+    if not path.exists():
+        return None
+    try:
+        return tables.read(path, tables.COMPLETIONS)
+    except InputError as error:
+        log.warning("a kept shard is damaged and is written anew: %s", error.message())
+        return None
+
+
 def _write_shard(
-    writer: Writer, tasks: pl.DataFrame, grounder: Grounder, sampling: Sampling
-) -> tuple[pl.DataFrame, int]:
-    """Return the COMPLETIONS rows of a shard and the tokens generated."""
-    samples = generate(writer, tasks["prompt"].to_list(), tasks["group"].to_list(), sampling)
+    writer: Writer, tasks: pl.DataFrame, grounder: Grounder, sampling: Sampling, pace: _Pace
+) -> pl.DataFrame:
+    """Return the COMPLETIONS rows of a shard."""
+    samples = generate(writer, tasks["prompt"].to_list(), tasks["group"].to_list(), sampling, pace)
     rows = []
-    tokens = 0
     for task, written in zip(tasks.iter_rows(named=True), samples, strict=True):
         for number, one in enumerate(written):
             parsed = parse(one.text)
-            tokens += len(one.token_ids)
             rows.append(
                 {
                     "group": task["group"], "sample": number, "slice": task["slice"], "prompt": task["prompt"],
@@ -156,4 +182,4 @@ def _write_shard(
                     "grounded": grounder.check(parsed.thought, task["shown"], task["evidence"]).share,
                 }
             )  # fmt: skip
-    return pl.DataFrame(rows, schema=tables.COMPLETIONS.columns), tokens
+    return pl.DataFrame(rows, schema=tables.COMPLETIONS.columns)

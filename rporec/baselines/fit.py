@@ -8,7 +8,9 @@ and log transition counts, 2 smoothings and 3 half-lives, by cross-entropy. Six 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from torch import Tensor
@@ -26,7 +28,20 @@ from rporec.rechead.train import refit_tower
 log = logging.getLogger(__name__)
 
 
-def fit_all(train: pl.DataFrame, valid: pl.DataFrame, items: Tensor, params: Params, folder: Path) -> dict[str, Ranker]:
+@dataclass(frozen=True)
+class Baselines:
+    """What was fitted.
+
+    Args:
+        rankers: by name, fitted on train + valid.
+        chosen: of the rankers with variants, which one won and how all did on valid, for metrics.json.
+    """
+
+    rankers: dict[str, Ranker]
+    chosen: dict[str, dict[str, Any]]
+
+
+def fit_all(train: pl.DataFrame, valid: pl.DataFrame, items: Tensor, params: Params, folder: Path) -> Baselines:
     """Fit popularity, markov, ease, sasrec, gsasrec and fusion.
 
     Args:
@@ -35,9 +50,6 @@ def fit_all(train: pl.DataFrame, valid: pl.DataFrame, items: Tensor, params: Par
         items: [N, T] vectors of the items' texts, those of the Rechead.
         params: reads rechead (sizes and rates), evaluate (limits of the baselines) and run.seed.
         folder: checkpoints; a killed call goes on from there.
-
-    Returns:
-        Rankers by name, fitted on train + valid.
     """
     fitting, held = Examples.from_rows(train), Examples.from_rows(valid)
     everything = Examples.from_rows(pl.concat([train, valid]))
@@ -46,11 +58,13 @@ def fit_all(train: pl.DataFrame, valid: pl.DataFrame, items: Tensor, params: Par
     fit = sasrec_fit(params, n_items, everything.longest)
     sasrec = choose_sasrec(fitting, held, items, fit, folder)
     gsasrec = choose_gsasrec(fitting, held, sasrec, params.evaluate.gsasrec_negatives, folder)
-    log.info("on valid: SASRec NDCG@10 %.4f, gSASRec %.4f with %s", sasrec.reached, gsasrec.reached, gsasrec.fit.loss)
+    for name, choice in (("SASRec", sasrec), ("gSASRec", gsasrec)):
+        tried = "; ".join(f"{variant} {reached:.4f}" for variant, reached in choice.tried.items())
+        log.info("%s: %s, by NDCG@10 on valid: %s", name, choice.name, tried)
     before, weights = fit_head(sasrec.fitted.tower, fitting, held, decay)
     head = refit_head(_refit(everything, sasrec, folder / "sasrec-refit"), everything, before)
     sampled = refit_head(_refit(everything, gsasrec, folder / "gsasrec-refit"), everything, before)
-    return {
+    rankers: dict[str, Ranker] = {
         "popularity": popular(everything, n_items, choose_recency(fitting, held, n_items)),
         "markov": Markov(count(everything, n_items, decay, half_life)),
         "ease": _item_item(fitting, held, everything, n_items, params),
@@ -58,6 +72,7 @@ def fit_all(train: pl.DataFrame, valid: pl.DataFrame, items: Tensor, params: Par
         "gsasrec": Sasrec(sampled),
         "fusion": LateFusion(head, weights),
     }
+    return Baselines(rankers, {"sasrec": sasrec.told(), "gsasrec": gsasrec.told()})
 
 
 def _refit(everything: Examples, choice: Choice, folder: Path) -> HistoryTower:

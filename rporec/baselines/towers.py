@@ -9,8 +9,10 @@ on train + valid. All are resumable.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -51,16 +53,30 @@ class LateFusion:
 
 @dataclass(frozen=True)
 class Choice:
-    """The variant that won on valid: its fit and its texts, and the tower that was fitted on train."""
+    """The variant that won on valid.
 
+    Args:
+        name: of the variant.
+        fit: how it was fitted.
+        texts: [N, text_dim], None for ids only.
+        fitted: the tower that was fitted on train.
+        tried: best NDCG@10 on valid of every variant, itself included.
+    """
+
+    name: str
     fit: Fit
     texts: Tensor | None
     fitted: FittedTower
+    tried: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def reached(self) -> float:
         """The best NDCG@10 on valid, 0-1."""
         return max((epoch.ndcg or 0.0) for epoch in self.fitted.curve)
+
+    def told(self) -> dict[str, Any]:
+        """Return what metrics.json tells of it."""
+        return {"variant": self.name, "epochs": self.fitted.epochs, "valid_ndcg@10": dict(self.tried)}
 
 
 def choose_sasrec(train: Examples, valid: Examples, items: Tensor, fit: Fit, folder: Path) -> Choice:
@@ -74,11 +90,11 @@ def choose_sasrec(train: Examples, valid: Examples, items: Tensor, fit: Fit, fol
         folder: checkpoints.
     """
     choices = []
-    for texts, name in ((None, "sasrec-ids"), (items, "sasrec-text")):
+    for texts, name, place in ((None, "ids", "sasrec-ids"), (items, "text and ids", "sasrec-text")):
         shape = replace(fit.shape, text_dim=0 if texts is None else int(texts.shape[1]))
         own = replace(fit, shape=shape)
-        choices.append(Choice(own, texts, choose_tower(train, valid, texts, own, folder / name)))
-    return max(choices, key=lambda choice: choice.reached)
+        choices.append(Choice(name, own, texts, choose_tower(train, valid, texts, own, folder / place)))
+    return _best(choices)
 
 
 def choose_gsasrec(train: Examples, valid: Examples, like: Choice, negatives: int, folder: Path) -> Choice:
@@ -95,8 +111,14 @@ def choose_gsasrec(train: Examples, valid: Examples, like: Choice, negatives: in
     for calibration in CALIBRATIONS:
         own = replace(like.fit, loss=SampledBinary(negatives, calibration))
         fitted = choose_tower(train, valid, like.texts, own, folder / f"gsasrec-{calibration:g}")
-        choices.append(Choice(own, like.texts, fitted))
-    return max(choices, key=lambda choice: choice.reached)
+        choices.append(Choice(f"{like.name}, calibration {calibration:g}", own, like.texts, fitted))
+    return _best(choices)
+
+
+def _best(choices: Sequence[Choice]) -> Choice:
+    """Return the best one on valid (ties: the first), which tells of all."""
+    best = max(choices, key=lambda choice: choice.reached)
+    return replace(best, tried={choice.name: choice.reached for choice in choices})
 
 
 def sasrec_fit(params: Params, n_items: int, longest: int) -> Fit:

@@ -84,7 +84,18 @@ def _rankers(metrics: Mapping[str, Any]) -> str:
     best = "" if oracle is None else f"<p>Best that any model could reach: NDCG@10 {figure(oracle[_METRIC])}.</p>"
     told = f"{metrics['rows']} rows of {metrics['users']} users; all {metrics['items']} items of the catalogue ranked."
     chart = bar_chart("NDCG@10 with its interval, by user", bars)
-    return f'<p class="dim">{told}</p>{table(["ranker", *_METRICS, "n"], rows)}{best}{chart}'
+    variants = _variants(metrics.get("chosen", {}))  # older evaluations do not say
+    return f'<p class="dim">{told}</p>{table(["ranker", *_METRICS, "n"], rows)}{variants}{best}{chart}'
+
+
+def _variants(chosen: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return which variant of a baseline its one line in the table is."""
+    lines = []
+    for ranker, found in chosen.items():
+        tried = ", ".join(f"{name} {figure(reached)}" for name, reached in found["valid_ndcg@10"].items())
+        lines.append(f"<p>{escape(ranker)} is the variant {escape(found['variant'])}, {found['epochs']} epochs; "
+                     f"NDCG@10 on valid: {escape(tried)}.</p>")  # fmt: skip
+    return "".join(lines)
 
 
 def _comparisons(metrics: Mapping[str, Any]) -> str:

@@ -40,6 +40,7 @@ class Inputs:
         completions: the policy's completions for the test groups (COMPLETIONS).
         oracle: expected NDCG@10 of the best possible ranking at the events that the oracle knows, or None.
         items: N.
+        chosen: which variant each baseline with variants is, and how all did on valid.
     """
 
     ranks: pl.DataFrame
@@ -47,6 +48,7 @@ class Inputs:
     completions: pl.DataFrame
     oracle: Array | None
     items: int
+    chosen: Mapping[str, Mapping[str, Any]]
 
 
 def ranks_of(frame: pl.DataFrame, ranker: str) -> Ranks:
@@ -70,6 +72,7 @@ def results(inputs: Inputs, params: EvaluateParams, seed: int) -> dict[str, Any]
         "users": int(inputs.ranks["user_id"].n_unique()),
         "items": inputs.items,
         "rankers": {ranker: summarise(found) for ranker, found in rows.items()},
+        "chosen": inputs.chosen,
         "intervals": _own_intervals(rows, users, params, seed),
         "comparisons": _comparisons(rows, users, params, seed),
         "slices": _slices(inputs.ranks, rows, params, seed),

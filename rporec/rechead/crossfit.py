@@ -85,7 +85,7 @@ class Memory:
 
 
 def refuse_learned(learned: Collection[int], read: Mapping[str, Collection[int]]) -> None:
-    """Stop where the backbone learned rows whose reasoning is read.
+    """Stop where the backbone learned rows that must be new to it: their reasoning is read, or they are RL's prompts.
 
     Args:
         learned: row ids that the backbone learned from.
@@ -98,7 +98,7 @@ def refuse_learned(learned: Collection[int], read: Mapping[str, Collection[int]]
     for name, rows in read.items():
         if both := sorted(known.intersection(rows)):
             raise InputError(
-                f"leak: the backbone learned rows of the slice {name}, whose reasoning the Rechead reads",
+                f"leak: the backbone learned rows of the slice {name}, which must be new to it",
                 file="backbone/learned.parquet", field="row_id", value=f"{len(both)} rows, for instance {both[0]}",
                 rule="none: only rows of the slice fit may teach the backbone",
                 cure="run the stages backbone and cot again on the fit slice of these rows",

@@ -183,7 +183,7 @@ def _run(train: Examples, valid: Examples | None, texts: Tensor | None, fit: Fit
     state = _State(folder)
     state.load(model, optimizer)
     with Progress(f"fit {folder.name}", fit.epochs * len(train), "groups") as progress:
-        progress.advance(len(state.curve) * len(train))
+        progress.skip(len(state.curve) * len(train))
         while not state.over(fit):
             number = len(state.curve) + 1
             loss = _epoch(model, optimizer, (train, packed), fit, number)

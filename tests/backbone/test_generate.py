@@ -4,19 +4,24 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
 from transformers import (
     GenerationConfig,
     GPTNeoXConfig,
     GPTNeoXForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    PreTrainedTokenizerFast,
     Qwen3Config,
     Qwen3ForCausalLM,
 )  # fmt: skip
 
+from infra.bench_generate import plain_config
 from rporec.backbone.generate import Sampling, generate, generate_ids
 from rporec.backbone.randomness import uniforms
 from rporec.backbone.shared import can_share
+from rporec.backbone.source import Writer
 from rporec.errors import InputError
 from tests.backbone.models import llama, qwen3
 
@@ -104,6 +109,12 @@ def two_tokens(model, prompt, eos_id):
     return table.flatten().numpy()
 
 
+def six_words():
+    """A tokenizer of six words, the first of which ends a text and fills it up."""
+    words = Tokenizer(WordLevel({word: place for place, word in enumerate("eabcdf")}, unk_token="a"))
+    return PreTrainedTokenizerFast(tokenizer_object=words, eos_token="e", pad_token="e")
+
+
 def test_it_samples_the_distribution_of_transformers():
     torch.manual_seed(0)
     config = Qwen3Config(
@@ -113,11 +124,9 @@ def test_it_samples_the_distribution_of_transformers():
     )  # fmt: skip
     model = Qwen3ForCausalLM(config).eval()
     prompts, draws = [[1, 2], [3, 4, 5, 1, 2]], 20_000  # of two lengths, so that padding is at work
-    ours = generate_ids(model, prompts, [1, 2], 0, sampling(num_samples=draws, max_new_tokens=2, batch_size=50_000))
-    plain = GenerationConfig(
-        do_sample=True, temperature=1.0, top_k=0, top_p=1.0, num_return_sequences=draws, max_new_tokens=2,
-        eos_token_id=0, pad_token_id=0,
-    )  # fmt: skip
+    settings = sampling(num_samples=draws, max_new_tokens=2, batch_size=50_000)
+    ours = generate_ids(model, prompts, [1, 2], 0, settings)
+    plain = plain_config(Writer(model, six_words()), settings)  # what the bench compares with
     for prompt, samples in zip(prompts, ours, strict=True):
         drawn = model.generate(
             torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt)), generation_config=plain

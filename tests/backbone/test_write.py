@@ -6,6 +6,7 @@ from rporec import tables
 from rporec.backbone import write
 from rporec.backbone.generate import Sampling
 from rporec.backbone.write import Writing, groups_of, write_completions
+from rporec.progress import Progress
 from rporec.reasoning.ground import ground
 from rporec.reasoning.parse import parse
 from tests.backbone.models import qwen3
@@ -60,6 +61,40 @@ def test_a_killed_run_writes_the_same_table(tmp_path, monkeypatch):
     again = write_completions(qwen3(1024), groups_of(rows()), catalogue(), writing(), tmp_path / "kept", {})
     assert len(left) == 2
     assert again.completions.equals(whole.completions)
+
+
+def test_a_damaged_shard_is_written_anew_and_the_others_are_kept(tmp_path, monkeypatch, caplog):
+    arguments = (qwen3(1024), groups_of(rows()), catalogue(), writing(), tmp_path, {})
+    whole = write_completions(*arguments).completions
+    shards = sorted(tmp_path.iterdir())
+    shards[1].write_bytes(shards[1].read_bytes()[:200])
+    shards[2].write_bytes(b"")
+    real, left = write._write_shard, []
+    monkeypatch.setattr(write, "_write_shard", lambda *args: left.append(args[1]["group"].to_list()) or real(*args))
+    assert write_completions(*arguments).completions.equals(whole)
+    assert left == [[97, 98, 99], [100]]  # of 94 to 100
+    assert shards[1].name in caplog.text
+    assert write_completions(*arguments).completions.equals(whole)
+    assert len(left) == 2
+
+
+def test_progress_moves_with_every_batch_and_kept_shards_are_no_work_of_this_call(tmp_path, monkeypatch):
+    moves = []
+    for name in ("advance", "skip"):
+        real = getattr(Progress, name)
+
+        def noting(self, units, *note, name=name, real=real):
+            moves.append((name, units))
+            real(self, units, *note)
+
+        monkeypatch.setattr(Progress, name, noting)
+    arguments = (qwen3(1024), groups_of(rows()), catalogue(), writing(shard_groups=6), tmp_path, {})
+    with killed(write, "_write_shard", after=1):
+        write_completions(*arguments)
+    assert moves == [("advance", 4), ("advance", 2)]  # batches of eight sequences, two a group
+    moves.clear()
+    write_completions(*arguments)
+    assert moves == [("skip", 6), ("advance", 1)]
 
 
 def test_dropped_items_are_counted(tmp_path):

@@ -1,5 +1,7 @@
 """All baselines on a toy market: chosen on valid, refitted on both, above popularity, the same after a kill."""
 
+import re
+
 import numpy as np
 import polars as pl
 import pytest
@@ -34,8 +36,26 @@ def parts() -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 @pytest.fixture(scope="module")
-def rankers(params, parts, tmp_path_factory):
+def made(params, parts, tmp_path_factory) -> fitting.Baselines:
     return fit_all(*parts, world.reader().items, params, tmp_path_factory.mktemp("baselines"))
+
+
+@pytest.fixture(scope="module")
+def rankers(made):
+    return made.rankers
+
+
+def test_it_tells_which_variants_its_rankers_are(made):
+    sasrec, gsasrec = made.chosen["sasrec"], made.chosen["gsasrec"]
+    assert set(made.chosen) == {"sasrec", "gsasrec"}
+    assert set(sasrec["valid_ndcg@10"]) == {"ids", "text and ids"}
+    assert len(gsasrec["valid_ndcg@10"]) == 2
+    assert all(name.startswith(sasrec["variant"] + ", calibration") for name in gsasrec["valid_ndcg@10"])
+    for found in made.chosen.values():
+        assert found["valid_ndcg@10"][found["variant"]] == max(found["valid_ndcg@10"].values())
+    for name in made.chosen:
+        texts = made.rankers[name].head.tower.shape.text_dim
+        assert (texts > 0) == sasrec["variant"].startswith("text")
 
 
 def test_all_beat_popularity_on_unseen_rows(rankers):
@@ -66,9 +86,11 @@ def test_the_refit_has_seen_valid(rankers, parts):
     assert rankers["ease"].popularity.sum() == len(train.targets) + len(valid.targets)
 
 
-def test_a_killed_call_goes_on_to_the_same_scores(rankers, params, parts, tmp_path):
+def test_a_killed_call_goes_on_to_the_same_scores(rankers, params, parts, tmp_path, caplog):
+    caplog.set_level("INFO")
     with killed(fitting, "refit_tower"):
         fit_all(*parts, world.reader().items, params, tmp_path)
-    again = fit_all(*parts, world.reader().items, params, tmp_path)
+    again = fit_all(*parts, world.reader().items, params, tmp_path).rankers
     for name, ranker in rankers.items():
         assert np.array_equal(again[name].scores(HISTORIES), ranker.scores(HISTORIES)), name
+    assert re.search(r"SASRec: (text and )?ids, by NDCG@10 on valid: ids 0\.\d{4}; text and ids 0\.\d{4}", caplog.text)

@@ -17,7 +17,7 @@ def page(count: int = 60, **more: object) -> str:
     test = toy.rows(count, users=6)
     frame, confidence, told = toy.ranked(test, toy.rows(30, users=4, start=500, slice_name="fit"))
     completions = toy.completions(test, right=True)
-    metrics = results(Inputs(frame, confidence, completions, None, toy.N), toy.PARAMS, 0)
+    metrics = results(Inputs(frame, confidence, completions, None, toy.N, toy.CHOSEN), toy.PARAMS, 0)
     chosen = samples.tell(frame, told, completions, Models(toy.catalogue(), toy.ToyHead()), 3)
     return render(ReportData("RPORec", metrics, chosen, **more))
 
@@ -62,6 +62,11 @@ def test_data_are_escaped_and_shown() -> None:
     assert "so &amp; so" in html
     assert "Reasoning that helped" in html
     assert "Reasoning that failed" in html
+
+
+def test_it_says_which_variant_a_baseline_is() -> None:
+    name = "ids &amp; &lt;more&gt;"
+    assert f"sasrec is the variant {name}, 7 epochs; NDCG@10 on valid: {name} 0.2500, text 0.1250." in page()
 
 
 def test_verdict_times_and_curves_are_shown_when_given() -> None:

@@ -16,7 +16,7 @@ from tests.evaluation import toy
 def inputs(count: int) -> Inputs:
     test, known = toy.rows(count, users=6), toy.rows(30, users=4, start=500, slice_name="fit")
     frame, confidence, _ = toy.ranked(test, known)
-    return Inputs(frame, confidence, toy.completions(test, right=True), None, toy.N)
+    return Inputs(frame, confidence, toy.completions(test, right=True), None, toy.N, toy.CHOSEN)
 
 
 def test_every_ranker_has_every_metric_and_rporec_is_compared_with_all_others() -> None:

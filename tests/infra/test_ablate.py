@@ -105,6 +105,34 @@ def test_a_killed_call_goes_on_without_repeating_an_arm(done: Path, alone: World
         aside.rename(done)
 
 
+def test_both_of_two_seeds_are_in_the_report(alone: World, tmp_path: Path):
+    """Two arms, in a folder that holds no others: the report has as many arms as share their seeds."""
+    kept, aside, reports = alone.root / "work/ablate", alone.root / "work/aside", alone.clone / "reports/tiny"
+    shutil.copytree(reports, tmp_path / "reports")
+    kept.mkdir(parents=True, exist_ok=True)
+    kept.rename(aside)
+    try:
+        words = ("ablate", "PROFILE=tiny", "ARMS=reasoning", "SEEDS=7 8")
+        made = project.make(alone.clone, *words, timeout=1800)
+        assert made.returncode == 0, made.stdout[-4000:] + made.stderr[-4000:]
+        assert "2 arms x 2 seeds, 0 done before" in made.stderr
+        (folder,) = kept.iterdir()
+        told = read_json(reports / "ablate.json")
+        assert told["seeds"] == [7, 8]
+        assert set(told["test"]["arms"]) == {"no_reasoning", "reasoning"}
+        for arm, found in told["test"]["arms"].items():
+            own = [read_json(folder / f"{arm}-{seed}.json")["ndcg@10"]["test"] for seed in (7, 8)]
+            assert own[0] != own[1]  # a seed fits heads of its own
+            assert found["mean"]["ndcg@10"] == pytest.approx(sum(own) / 2)
+            assert set(told["strength"][arm]) == {"7", "8"}
+        again = project.make(alone.clone, *words)
+        assert "4 done before; nothing left to do" in again.stderr
+    finally:
+        shutil.rmtree(kept, ignore_errors=True)
+        aside.rename(kept)
+        shutil.copytree(tmp_path / "reports", reports, dirs_exist_ok=True)
+
+
 def test_another_input_is_another_folder(done: Path, alone: World):
     space = workspace.existing("tiny", alone.clone)
     assert ablate.inputs_hash(space) == done.name

@@ -20,13 +20,14 @@ TOY = (
 )
 
 
-def test_it_prints_both_fits_the_ratio_and_the_seconds_of_judging():
+def test_it_prints_the_fits_the_ratios_those_of_the_baselines_and_the_seconds_of_judging():
     words = ["--epochs", "2", "--rounds", "1", "--threads", "1", "--set", TOY]
     done = subprocess.run(
         [sys.executable, "-m", "infra.bench_rechead", *words],
         cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300, check=True,
     )  # fmt: skip
-    ours, by_row, by_user, ratios, metrics, comparisons = [json.loads(line) for line in done.stdout.splitlines()]
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    ours, by_row, by_user, ratios, baselines, metrics, whole, comparisons = told
     for line in (ours, by_row, by_user):
         assert line["targets_per_s"] == pytest.approx(line["targets"] / line["seconds"], rel=0.2)
     assert ours["targets"] == by_row["targets"] == ours["epochs"] * ours["rows"]
@@ -36,6 +37,14 @@ def test_it_prints_both_fits_the_ratio_and_the_seconds_of_judging():
     assert ratios["to_by_user"] == pytest.approx(ours["targets_per_s"] / by_user["targets_per_s"], rel=0.05)
     assert (metrics["rows"], metrics["items"]) == (4_500, 3_700)
     assert 0 < metrics["seconds"] < 60
+    assert (whole["rankers"], whole["resamples"], whole["users"]) == (11, 100, 2_000)
+    assert whole["seconds"] == pytest.approx(whole["ranks_s"] + whole["results_s"], abs=0.002)
+    names = {name.removesuffix("_s") for name in baselines if name.endswith("_s")}
+    assert names == {
+        "rechead", "popularity", "markov", "ease", "item_knn", "sasrec_ids", "sasrec_text_and_ids", "gsasrec"
+    }  # fmt: skip
+    assert all(baselines[f"{name}_s"] > 0 for name in names - {"popularity", "markov"})  # which may round to 0 here
+    assert (baselines["epochs"], baselines["items"]) == (2, ours["items"])
     assert comparisons["resamples"] == 100
     assert 0 < comparisons["together_s"] < comparisons["one_by_one_s"]
 

@@ -11,15 +11,18 @@ from safetensors.torch import load_file, save_file
 from rporec.encode.first_layout import TfidfEncoder
 from rporec.encode.lexicon import Lexicon
 from rporec.errors import InputError
+from rporec.evaluation.metrics import rank_targets
 from rporec.files import read_json, write_json
 from rporec.reasoning.parse import Parsed
 from rporec.reasoning.prompt import item_line
 from rporec.rechead.arms import Arms, make_arms
 from rporec.rechead.calibration import Calibration
+from rporec.rechead.examples import Examples
 from rporec.rechead.head import count
 from rporec.rechead.model import Rechead
 from rporec.rechead.quality import qualities
 from rporec.rechead.reader import Reader
+from rporec.rechead.tower import TowerShape
 from tests.rechead import world
 
 torch.set_num_threads(1)
@@ -46,7 +49,17 @@ def test_planted_reasoning_helps_and_shuffled_reasoning_does_not(made):
     assert made.chosen.weights.strength > 0.1
     assert true["reasoning"]["ndcg@10"] > true["no_reasoning"]["ndcg@10"] + 0.1
     assert false["reasoning"]["ndcg@10"] < false["no_reasoning"]["ndcg@10"] + 0.01
-    assert true["reasoning_removed"]["ndcg@10"] > true["no_reasoning"]["ndcg@10"] - 0.03
+
+
+def test_taking_reasoning_away_leaves_the_ranks_of_the_head_without_it(made):
+    """Both are the head's own order under a calibration each, which moves no item."""
+    held = world.make_rows(0.6).valid.examples
+    logits = made.chosen.history_logits(held.histories)
+    removed, never = made.chosen.add_reasoning(logits, [[] for _ in held.histories]), made.chosen.no_reasoning(logits)
+    ranks, expected = (rank_targets(log_p.numpy(), held.owner, held.targets) for log_p in (removed, never))
+    assert not torch.equal(removed, never)
+    assert np.array_equal(ranks.above, expected.above)
+    assert np.array_equal(ranks.ties, expected.ties)
 
 
 def test_reasoning_that_owes_nothing_to_the_target_is_shut_out(tmp_path):
@@ -149,6 +162,34 @@ def test_arms_share_the_reasoning_module_and_the_frozen_numbers(made):
         again = count(seen, world.N, counted.decay, counted.half_life)
         assert np.array_equal(counted.popularity, again.popularity)
     assert made.chosen.head.transitions.half_life == made.final.head.transitions.half_life
+
+
+def test_all_learned_values_are_counted(made):
+    """By hand, from the sizes alone."""
+    shape, architecture = made.final.head.tower.shape, type(made.final.reasoning).__name__
+    N, T, D, H = shape.n_items, shape.text_dim, shape.width, shape.history_length
+    norms, attention, hidden = 2 * 2 * D, (3 * D * D + 3 * D) + (D * D + D), (2 * D * D + 2 * D) + (2 * D * D + D)
+    tower = T * D + shape.heads * H + shape.layers * (norms + attention + hidden) + 2 * D
+    words = len(world.BRANDS) + len(world.THINGS) + 1 + N  # of "acme lamp no 0"; "no"; a number each
+    expected = {
+        "encoder": (1 + words) * T,  # one row for what is unknown
+        "transitions": len(followed(world.make_rows(0.6).everything, shape)),
+    }
+    if architecture == "ReasoningResidual":
+        signals, row, item, mixed = 1 + 7, 4, 3, 16
+        expected["tower"] = tower + N * D
+        expected["reasoning"] = 2 + 2 * 4 + 2 + 2 * T * 32 + 32 * T  # sharpness, floor; gates; the map of rank 32
+        expected["mixer"] = signals + row * signals + (signals + item + row) * mixed + mixed + mixed
+    else:
+        expected["tower"] = tower  # no ids
+        expected["reasoning"] = 2 * T * T + 2 * T * 3 + 3 + 1  # thought, answer; gates and their bias; scale
+    assert made.final.parameters() == expected
+
+
+def followed(examples: Examples, shape: TowerShape) -> set[tuple[int, int]]:
+    """Every pair of an item in a history and a target of it."""
+    pairs = zip(examples.owner, examples.targets, strict=True)
+    return {(item, int(to)) for owner, to in pairs for item in examples.histories[owner][-shape.history_length :]}
 
 
 def test_an_empty_history_gets_the_popularity(made):

@@ -69,6 +69,16 @@ def test_every_weight_of_the_mixer_learns_and_the_tower_stays(held, tmp_path):
     assert sum(p.numel() for p in head.mixer.parameters()) == K + R * K + K * h + 3 * h + R * h + h + h
 
 
+def test_a_history_of_ten_thousand_items_is_read_by_its_newest():
+    head = fresh()
+    head.mixer.begin(*head.read(HISTORIES), head.channels.item_features, {0: 0.7, 1: 0.4})
+    long = np.random.default_rng(0).integers(world.N, size=10_000).tolist()
+    found = head.logits([[3], long, [7, 7]])
+    assert torch.isfinite(found).all()
+    torch.testing.assert_close(found[1:2], head.logits([long[-world.H :]]), atol=2e-4, rtol=0)
+    torch.testing.assert_close(found[[0, 2]], head.logits([[3], [7, 7]]), atol=2e-4, rtol=0)
+
+
 def test_a_killed_fit_goes_on(held, tmp_path):
     whole, cut, resumed = fresh(), fresh(), fresh()
     losses = fit_mixer(whole, held, {0: 1.0}, 3, tmp_path / "whole")

@@ -6,14 +6,18 @@ import pytest
 from infra import deps
 from rporec import tables
 from rporec.backbone import write
+from rporec.backbone.source import load_writer
+from rporec.catalogue import Catalogue
 from rporec.files import read_json
-from rporec.reasoning.prompt import FOLLOWED
+from rporec.reasoning.prompt import FOLLOWED, item_line
 from steps.backbone import backbone
 from steps.cot import cot
+from tests.backbone.models import qwen3
 from tests.kills import killed
 from tests.project import ROOT
+from tests.reasoning.shop import table
 from tests.steps.data_flow import hashes, run
-from tests.steps.writing_flow import prepared, write_rows
+from tests.steps.writing_flow import SLICES, prepared, write_rows
 
 JUDGES = ("rporec/evaluation/", "rporec/reasoning/report.py", "rporec/reasoning/told.py", "rporec/reasoning/figures.py")
 
@@ -69,6 +73,30 @@ def test_prompts_cut_to_the_context_are_told_of(tmp_path):
     assert summary["items_dropped"] >= summary["prompts_shortened"] > 0
     lost = f"{summary['prompts_shortened']} prompts lost {summary['items_dropped']} of their oldest items"
     assert f"; {lost} to the token budget" in outcome.closing
+
+
+def test_a_context_shorter_than_the_budget_costs_the_oldest_items(tmp_path):
+    """The pretrained model reads at most 160 tokens, 40 of them its own completion; 900 are asked for."""
+    qwen3(context=160).save(tmp_path / "small")
+    small = {"source": "pretrained", "name": str(tmp_path / "small"), "epochs": 0}
+    made = prepared(tmp_path, {"backbone": {**small, "prompt_items": 9, "max_prompt_tokens": 900}})
+    run(made, "backbone", backbone)
+    run(made, "cot", cot)
+    writer, known = load_writer(made / "outputs/backbone/model"), Catalogue.from_table(table())
+    written = tables.read(made / "outputs/cot/completions.parquet", tables.COMPLETIONS)
+    parts = [tables.read(made / f"outputs/sequence/{part}.parquet", tables.ROWS) for part in SLICES]
+    histories = dict(pl.concat(parts).select("group", "history").iter_rows())
+    lost = []
+    for group, prompt in written.select("group", "prompt").iter_rows():
+        shown = [item_line(item, known) in prompt for item in histories[group]]
+        assert writer.count(prompt) <= 160 - 40
+        assert shown == sorted(shown)  # what is missing are the oldest
+        assert shown[-1]
+        lost.append(shown.count(False))
+    summary = read_json(made / "outputs/cot/cot.json")
+    assert summary["items_dropped"] == sum(lost)
+    assert summary["prompts_shortened"] == sum(map(bool, lost))
+    assert 0 < sum(map(bool, lost)) < len(lost)
 
 
 def test_evidence_is_of_older_rows_alone_and_its_loss_is_told(tmp_path):

@@ -46,6 +46,9 @@ def test_every_file_is_written_and_keeps_its_contract(made: Path) -> None:
     assert set(metrics["rankers"]) == set(RANKERS)
     assert all(means["n"] == 40 and 0 <= means["ndcg@10"] <= 1 for means in metrics["rankers"].values())
     assert metrics["oracle"] is None
+    assert metrics["chosen"]["sasrec"]["variant"] in ("ids", "text and ids")
+    for name in ("sasrec", "gsasrec"):
+        assert f"{name} is the variant {metrics['chosen'][name]['variant']}" in (out / "report.html").read_text()
     assert (
         read_json(made / "records/evaluate.json")["metrics"]["rporec_ndcg@10"]
         == metrics["rankers"]["rporec"]["ndcg@10"]

@@ -129,13 +129,18 @@ def test_a_planted_memory_stops_the_stage(tmp_path: Path) -> None:
     assert not (root / "outputs/rechead").exists()
 
 
-def test_rows_that_the_backbone_learned_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["reason", "align", "valid"])
+def test_rows_that_the_backbone_learned_are_refused(tmp_path: Path, name: str) -> None:
     root = prepare(tmp_path)
-    train = tables.read(root / "outputs/sequence/train.parquet", tables.ROWS)
-    learned = train.filter(pl.col("slice") != "align").select("row_id")
+    rows = pl.concat(
+        [tables.read(root / f"outputs/sequence/{part}.parquet", tables.ROWS) for part in ("train", "valid")]
+    )
+    one = rows.filter(slice=name)["row_id"][7]
+    learned = rows.filter((pl.col("slice") == "fit") | (pl.col("row_id") == one)).select("row_id")
     tables.write(learned, root / "outputs/backbone/learned.parquet", tables.LEARNED)
-    with pytest.raises(InputError, match="learned rows of the slice reason"):
+    with pytest.raises(InputError, match=f"learned rows of the slice {name}") as caught:
         stage.execute("rechead", rechead, root)
+    assert f"1 rows, for instance {one}" in caught.value.message()
     assert not (root / "outputs/rechead").exists()
 
 
