@@ -133,6 +133,9 @@ class AlignParams(Section):
     eval_every: int = Field(ge=1, description="steps between held-out checks")
     eval_groups: int = Field(ge=1, description="valid groups of a held-out check")
     patience: int = Field(ge=1, description="held-out checks without a better one before the run stops")
+    collapse_margin: Share = Field(
+        description="fall of the share well formed, or true of the prompt, below the backbone's that stops the run"
+    )
     checkpoint_every: int = Field(ge=1, description="steps between checkpoints")
     ship_margin: float = Field(
         ge=0, description="NDCG@10 on valid by which the policy may trail the backbone and still ship"
