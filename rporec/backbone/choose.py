@@ -62,8 +62,10 @@ def _measure(
 ) -> None:
     """Write log(sum w) - sum(w ln w) / sum(w) of each row to `entropies`, where ln w = (logit - top) / temperature."""
     total = weights.sum(dim=-1)
-    mean = torch.linalg.vecdot(weights, logits) / total - top[:, 0]
-    entropies.copy_(total.log() - mean / temperature)
+    mean = torch.linalg.vecdot(weights, logits) / total
+    if not bool(torch.isfinite(mean).all()):  # 0 times -inf, where a token is ruled out
+        mean = torch.linalg.vecdot(weights, logits.clamp(min=torch.finfo(logits.dtype).min)) / total
+    entropies.copy_(total.log() - (mean - top[:, 0]) / temperature)
 
 
 def _running(x: torch.Tensor) -> torch.Tensor:
