@@ -45,13 +45,20 @@ class Ragged:
 
     def spread(self, x: Tensor) -> Tensor:
         """Turn [tokens, K, d] into [n, K, width, d], zeros where there is no token."""
-        table = x.new_zeros((self.rows * self.width, *x.shape[1:])).index_copy(0, self.places, x)
+        table = x
+        if not self.full:
+            table = x.new_zeros((self.rows * self.width, *x.shape[1:])).index_copy(0, self.places, x)
         return table.view(self.rows, self.width, *x.shape[1:]).transpose(1, 2)
 
     def gather(self, x: Tensor) -> Tensor:
         """Turn [n, K, width, d] into [tokens, K, d]."""
         table = x.transpose(1, 2).reshape(self.rows * self.width, x.shape[1], x.shape[3])
-        return table.index_select(0, self.places)
+        return table if self.full else table.index_select(0, self.places)
+
+    @property
+    def full(self) -> bool:
+        """Whether all texts are as long as the longest, so that nothing needs to be moved."""
+        return len(self.places) == self.rows * self.width
 
 
 @dataclass(frozen=True)
@@ -62,13 +69,21 @@ class Layout:
         prompts: B prompts without their last tokens; they come first.
         tails: R rows, each the prompt's last token and the completion without its last: what predicts its tokens.
         owner: [R] prompt of each row.
+        each: rows of every prompt, 0 where they have different numbers of them.
         mask: [R, 1, tail width, prompt width + tail width] 0 where a tail's token may look, -inf elsewhere.
     """
 
     prompts: Ragged
     tails: Ragged
     owner: Tensor
+    each: int
     mask: Tensor
+
+    def repeat(self, x: Tensor) -> Tensor:
+        """Turn [B, ...] into [R, ...]."""
+        if not self.each:
+            return x.index_select(0, self.owner)
+        return x.unsqueeze(1).expand(-1, self.each, *x.shape[1:]).flatten(0, 1)  # its gradient is a sum, much faster
 
 
 @dataclass(frozen=True)
@@ -143,7 +158,7 @@ def run(model: nn.Module, inner: PreTrainedModel, rows: Rows, temperature: float
     first = ids.shape[1] - len(targets)
     with sharing(inner, NAME):
         if len(targets) * int(inner.config.vocab_size) <= _LOGITS_AT_ONCE:
-            logits = model(**inputs, use_cache=False, logits_to_keep=len(targets)).logits[0]  # [tokens, V]
+            logits = model(**inputs, use_cache=False, logits_to_keep=len(targets)).logits.squeeze(0)  # [tokens, V]
             logprobs, entropies = _Chosen.apply(logits, targets, temperature)  # type: ignore[no-untyped-call]
         else:
             labels = torch.full_like(ids, -100)
@@ -173,7 +188,9 @@ def lay_out(rows: Rows) -> tuple[Tensor, Tensor, Layout]:
     own = steps[: tails.width, None] >= steps[: tails.width]  # [tail width, tail width]
     visible = torch.cat([seen.expand(-1, tails.width, -1), own.expand(len(owner), -1, -1)], dim=2)
     mask = torch.zeros(visible.shape, device=ids.device).masked_fill_(~visible, -torch.inf)[:, None]
-    return ids[None], positions[None], Layout(prompts, tails, owner, mask)
+    sizes = set(torch.bincount(owner).tolist())
+    each = sizes.pop() if len(sizes) == 1 else 0
+    return ids[None], positions[None], Layout(prompts, tails, owner, each, mask)
 
 
 def attend(  # noqa: PLR0913 - the signature of transformers
@@ -203,23 +220,24 @@ def attend(  # noqa: PLR0913 - the signature of transformers
     Returns:
         [1, T, heads, head width], and no weights.
     """
-    x = [one[0].transpose(0, 1) for one in (query, key, value)]  # [T, heads, head width]
-    first, grouped = len(packed.prompts.places), query.shape[1] != key.shape[1]
-    q, k, v = (packed.tails.spread(one[first:]) for one in x)  # [R, heads, tail width, head width]
+    # Splits and views, not slices: the gradient of a slice is a whole tensor of zeros.
+    x = [one.squeeze(0).transpose(0, 1) for one in (query, key, value)]  # [T, heads, head width]
+    first, grouped = len(packed.prompts.places), query.shape[1] // key.shape[1]
+    if grouped > 1:  # as transformers does: not every kernel with a mask takes fewer heads of keys
+        x[1:] = [one.repeat_interleave(grouped, dim=1) for one in x[1:]]
+    parts = [one.split([first, len(one) - first]) for one in x]
+    q, k, v = (packed.tails.spread(own) for _, own in parts)  # [R, heads, tail width, head width]
     found = []
     if first:
-        above, *inner = (packed.prompts.spread(one[:first]) for one in x)  # [B, heads, prompt width, head width]
+        above, *inner = (packed.prompts.spread(shared) for shared, _ in parts)  # [B, heads, prompt width, head width]
         read = F.scaled_dot_product_attention(
-            above, inner[0], inner[1], dropout_p=dropout, is_causal=True, scale=scaling, enable_gqa=grouped
+            above, inner[0], inner[1], dropout_p=dropout, is_causal=True, scale=scaling
         )  # texts start at the left, so what is padded comes later and is not seen
         found.append(packed.prompts.gather(read))
-        k, v = (
-            torch.cat([shared.index_select(0, packed.owner), own], dim=2)
-            for shared, own in zip(inner, (k, v), strict=True)
-        )
+        k, v = (torch.cat([packed.repeat(shared), own], dim=2) for shared, own in zip(inner, (k, v), strict=True))
     mask = packed.mask.to(query.dtype)
     read = F.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, dropout_p=dropout, scale=scaling, enable_gqa=grouped
+        q, k, v, attn_mask=mask, dropout_p=dropout, scale=scaling
     )  # fmt: skip
     found.append(packed.tails.gather(read))
     return torch.cat(found)[None], None
@@ -231,28 +249,26 @@ class _Chosen(torch.autograd.Function):
     @staticmethod
     def forward(ctx, logits: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]  # noqa: ANN001
         keeps = ctx.needs_input_grad[0]
-        chances = torch.empty(logits.shape, device=logits.device) if keeps else None
+        slopes = torch.empty(logits.shape, device=logits.device) if keeps else None  # of log-probability over logit
         logprobs, entropies = (torch.empty(len(logits), device=logits.device) for _ in range(2))
         for start in range(0, len(logits), _ROWS):
             rows = slice(start, start + _ROWS)
             part = logits[rows].float()
             part = torch.log_softmax(part if temperature == 1 else part / temperature, dim=-1)
-            weights = part.exp()
+            weights = torch.exp(part, out=None if slopes is None else slopes[rows])
             logprobs[rows] = part.gather(1, targets[rows, None])[:, 0]
             entropies[rows] = -part.mul_(weights).sum(dim=-1)
-            if chances is not None:
-                chances[rows] = weights
+            if slopes is not None:
+                weights.neg_().scatter_add_(1, targets[rows, None], torch.ones_like(weights[:, :1]))
         ctx.temperature = temperature
-        ctx.save_for_backward(chances, targets)
+        ctx.save_for_backward(slopes)
         ctx.mark_non_differentiable(entropies)
         return logprobs, entropies
 
     @staticmethod
     def backward(ctx, gradient: Tensor, _: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[no-untyped-def]  # noqa: ANN001
-        chances, targets = ctx.saved_tensors
-        scaled = gradient[:, None] / ctx.temperature
-        found = chances * -scaled
-        return found.scatter_add_(1, targets[:, None], scaled), None, None
+        (slopes,) = ctx.saved_tensors
+        return slopes.mul_(gradient[:, None] / ctx.temperature), None, None  # in place: autograd refuses a second call
 
 
 def _table(known: Tensor, values: Tensor) -> Tensor:
