@@ -57,7 +57,7 @@ def make_prompts(world: World, writer: Writer, count: int) -> list[list[int]]:
     return [list(itertools.islice(itertools.cycle(one), P)) for one in ids]
 
 
-class Rewards:
+class Rewards(RewardScorer):
     """The real scorer over well-formed completions that depend on the step alone.
 
     Args:
@@ -73,10 +73,12 @@ class Rewards:
         reference = f"likely next: {self.lines[0]}"
         facts = {group: Facts(tuple(history), (target,), reference) for group, (history, target) in enumerate(pairs)}
         head = make_head(world)
-        self.scorer = RewardScorer(head, head.encoder, world.catalogue, facts, world.params.align, vocabulary)
+        super().__init__(head, head.encoder, world.catalogue, facts, world.params.align, vocabulary)
         self.step = 0
 
-    def score(self, groups: Sequence[int], completions: Sequence[str], _: object) -> list[Scored]:
+    def score(
+        self, groups: Sequence[int], completions: Sequence[str], entropies: Sequence[Sequence[float]]
+    ) -> list[Scored]:
         """Score as many completions as are given, but not those: as `RewardScorer.score`."""
         rng = np.random.default_rng(self.step)
         self.step += 1
@@ -86,7 +88,7 @@ class Rewards:
             for a, b, c in named
         ]
         entropies = rng.random((len(completions), _THOUGHT_TOKENS)).tolist()
-        scored = self.scorer.score(groups, texts, entropies)
+        scored = super().score(groups, texts, entropies)
         assert all(one.terms.well_formed for one in scored), TERMS
         return scored
 
