@@ -16,6 +16,7 @@ import polars as pl
 from infra.workspace import Workspace
 from rporec import tables
 from rporec.backbone import learn
+from rporec.backbone.generate import generate
 from rporec.backbone.source import load_writer
 from rporec.backbone.write import Writing, groups_of, prompts_of, write_completions, writing_of
 from rporec.catalogue import Catalogue
@@ -31,7 +32,7 @@ from rporec.rechead.reasoning import Told
 from steps import cot
 
 PARTS = ("train", "valid", "test")
-_CHECKED = 64  # groups whose prompts are rebuilt
+_CHECKED, _REWRITTEN = 64, 16  # groups whose prompts are rebuilt, and of which completions are written again
 SAMPLES, TEMPERATURE = 8, 0.5  # at 1 the samples of a small writer are mostly noise (docs/log.md)
 
 
@@ -118,19 +119,21 @@ class Material:
         return dict(read_json(self._learned()))
 
     def check(self, cure: str) -> None:
-        """See that the completions are of these rows: a run that was killed leaves new rows beside old completions.
+        """See that the completions are of these rows and this backbone: a killed run leaves new ones beside old texts.
 
         Args:
             cure: for people.
 
         Raises:
-            InputError: the groups differ, or a prompt is not the one that these rows give.
+            InputError: the groups differ, a prompt is not the one that these rows give, or most completions are not
+                what the backbone writes.
         """
         wrong = self._strange()
         if wrong:
             raise InputError(
-                "the completions are of other rows", file=self.outputs / "cot/completions.parquet", value=wrong,
-                rule="the groups and prompts of sequence/", cure=cure,
+                "the completions are of other rows or another backbone",
+                file=self.outputs / "cot/completions.parquet", value=wrong,
+                rule="the groups and prompts of sequence/, written by backbone/model", cure=cure,
             )  # fmt: skip
 
     def _strange(self) -> str:
@@ -144,7 +147,13 @@ class Material:
         built = prompts_of(writer, some, self.catalogue, self._writing(), self._evidence()).prompts
         read = dict(written.select("group", "prompt").iter_rows())
         other = [group for group, prompt in zip(some["group"], built, strict=True) if read[group] != prompt]
-        return f"{len(other)} of {some.height} prompts differ, the first is of group {other[0]}" if other else ""
+        if other:
+            return f"{len(other)} of {some.height} prompts differ, the first is of group {other[0]}"
+        keys, said = some["group"].to_list()[:_REWRITTEN], dict(written.select("group", "completion").iter_rows())
+        again = generate(writer, built[: len(keys)], keys, self._writing().sampling)
+        # In another batch a few may differ by rounding.
+        same = sum(said[key] == samples[0].text for key, samples in zip(keys, again, strict=True))
+        return "" if 2 * same >= len(keys) else f"{len(keys) - same} of {len(keys)} completions differ"
 
     def _write(self, model: Path, writing: Writing, kept: Path) -> pl.DataFrame:
         writer = load_writer(model, self.params.backbone.dtype, self.params.run.device)

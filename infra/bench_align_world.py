@@ -71,7 +71,11 @@ class Rewards(RewardScorer):
         pairs = zip(rows["history"].to_list(), rows["target"].to_list(), strict=True)
         self.lines = [item_line(item, world.catalogue) for item in range(world.catalogue.n)]
         reference = f"likely next: {self.lines[0]}"
-        facts = {group: Facts(tuple(history), (target,), reference) for group, (history, target) in enumerate(pairs)}
+        words, most = len(reference.split()), world.params.backbone.prompt_items
+        facts = {
+            group: Facts(tuple(history), (target,), reference, words, tuple(history[-most:]), "")
+            for group, (history, target) in enumerate(pairs)
+        }
         head = make_head(world)
         super().__init__(head, head.encoder, world.catalogue, facts, world.params.align, vocabulary)
         self.step = 0

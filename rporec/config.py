@@ -97,6 +97,7 @@ class RewardWeights(Section):
     concise: float = Field(ge=0)
     similar: float = Field(ge=0)
     entropy: float = Field(ge=0)
+    grounded: float = Field(ge=0)
 
     @model_validator(mode="after")
     def _some(self) -> Self:
@@ -121,12 +122,20 @@ class AlignParams(Section):
     loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo"] = Field(description="TRL's loss")
     scale_rewards: Literal["group", "batch", "none"] = Field(description="what the advantages are divided by")
     top_entropy_quantile: Rate = Field(description="share of tokens, by entropy, that carry the gradient")
-    rank_reward: Literal["ndcg", "reciprocal_log", "log_probability"] = Field(description="how the target's rank pays")
+    form: Literal["ours", "published"] = Field(
+        description="of the reward's terms where they differ: candidates, text between the tags, conciseness, entropy"
+    )
+    rank_reward: Literal["ndcg", "ndcg_1000", "reciprocal_log", "log_probability"] = Field(
+        description="how the target's rank pays in our form"
+    )
     outside_limit: int = Field(ge=1, description="delta: characters outside the tags at which the outside term is 0")
     weights: RewardWeights
     eval_every: int = Field(ge=1, description="steps between held-out checks")
     eval_groups: int = Field(ge=1, description="valid groups of a held-out check")
     patience: int = Field(ge=1, description="held-out checks without a better one before the run stops")
+    collapse_margin: Share = Field(
+        description="fall of the share well formed, or true of the prompt, below the backbone's that stops the run"
+    )
     checkpoint_every: int = Field(ge=1, description="steps between checkpoints")
     ship_margin: float = Field(
         ge=0, description="NDCG@10 on valid by which the policy may trail the backbone and still ship"

@@ -71,7 +71,7 @@ ROLLOUTS = Table(
     {
         "step": _I32, "group": _I64, "sample": _I32, "prompt": _STR, "completion": _STR, "reward": _F64,
         "format": _F64, "outside": _F64, "rank": _F64, "concise": _F64, "similar": _F64, "entropy": _F64,
-        "advantage": _F64,
+        "grounded": _F64, "advantage": _F64,
     },
 )  # fmt: skip
 RANKS_FIXED: dict[str, pl.DataType] = {

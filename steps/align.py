@@ -46,6 +46,8 @@ def align(stage: Stage) -> Outcome:
     untrained = why_untrained(stage.params.align.steps, prompts, valid)
     if not untrained:
         trained = learn(stage, prompts, gather_heldout(chosen, valid, before, texts, stage.params.align), texts)
+        untrained = "" if trained.best else f"no step was sound: {trained.ended or 'all of them had collapsed'}"
+    if trained and trained.best:
         policy, groups = trained.folder, groups_of(pl.concat([valid, test]))
         # Judged in the number format that is served.
         served = load_writer(policy, stage.params.backbone.dtype, device)
@@ -62,7 +64,11 @@ def align(stage: Stage) -> Outcome:
         curve(trained.rows if trained else []).write_csv(temporary, float_precision=6)
     write_json(stage.new / "align.json", summary)
     metrics = {name: float(value) for name, value in summary.items() if isinstance(value, int | float)}
-    closing = f"{summary['steps']} steps, the best is {summary['best_step']}; {decision.ships} ships: {decision.reason}"
+    ended = f" ({summary['ended']})" if summary["ended"] else ""
+    closing = (
+        f"{summary['steps']} steps{ended}, the best is {summary['best_step']}; "
+        f"{decision.ships} ships: {decision.reason}"
+    )
     return Outcome(closing, metrics, ("align.json", "rewards.csv"))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import median
 
 import polars as pl
 
@@ -21,6 +22,7 @@ from rporec.errors import InputError
 from rporec.evaluation.scoring import TestSet
 from rporec.reasoning.ground import Grounder
 from rporec.reasoning.lookup import Evidence
+from rporec.reasoning.prompt import split_prompt
 from rporec.rechead.model import Rechead
 
 
@@ -97,12 +99,22 @@ def gather_prompts(writer: Writer, rows: pl.DataFrame, texts: Texts, kept: Path)
     written = write_completions(writer, groups, texts.catalogue, texts.greedy(), kept, texts.evidence)
     references = written.completions
     thoughts = dict(references.select("group", "thought").iter_rows())
+    prompts = dict(references.select("group", "prompt").iter_rows())
     targets = dict(rows.group_by("group").agg(pl.col("target").sort()).iter_rows())
+    lengths = [len(thought.split()) for thought in thoughts.values() if thought]
+    usual = round(median(lengths)) if lengths else 1
     facts = {
-        group: Facts(tuple(history), tuple(targets[group]), thoughts[group])
+        group: Facts(
+            history=tuple(history),
+            targets=tuple(targets[group]),
+            reference=thoughts[group],
+            words=len(thoughts[group].split()) or usual,
+            shown=tuple(history[-texts.writing.prompt_items :]),
+            evidence=split_prompt(prompts[group])[1],
+        )
         for group, history in groups.select("group", "history").iter_rows()
     }
-    return Known(dict(references.select("group", "prompt").iter_rows()), facts)
+    return Known(prompts, facts)
 
 
 def gather_heldout(

@@ -1,7 +1,8 @@
 """The reward of one completion: one pure function a term of design section 6, each in [0, 1], and their mix.
 
-Where ours differs from the published form, the docstring says why. Nothing here sees a model, a batch or another
-row: numbers and texts of one completion in, a number out. `rporec.align.scorer` gathers these inputs.
+Where ours differs from the published form (`align.form`), the docstring says why, and `published_…` is that form.
+Nothing here sees a model, a batch or another row: numbers and texts of one completion in, a number out.
+`rporec.align.scorer` gathers these inputs.
 """
 
 from __future__ import annotations
@@ -14,18 +15,23 @@ import numpy as np
 
 from rporec.errors import InputError
 
-TERMS = ("format", "outside", "rank", "concise", "similar", "entropy")
+TERMS = ("format", "outside", "rank", "concise", "similar", "entropy", "grounded")
+CANDIDATES = 50  # that the published form ranks the target among
+_CUTOFFS = {"ndcg": 10, "ndcg_1000": 1000}
 TOP_SHARE = 0.2  # "top 20 % thought tokens", design section 6
 
 
 @dataclass(frozen=True)
 class Terms:
-    """The terms of one completion, each in [0, 1], and the two factors that gate them.
+    """The terms of one completion, each in [0, 1] (the published entropy may exceed 1), and the factors that gate them.
 
     Args:
         well_formed: 1 for `<think>…</think><answer>…</answer>`, else 0.
-        valid: how far the answer names an item of the catalogue (`valid`).
-        format, outside, rank, concise, similar, entropy: see the functions of these names.
+        valid: how far the answer names an item of the catalogue (`valid`); 1 in the published form.
+        format: 1 where well formed (design section 6).
+        outside, rank, concise, similar, entropy: see the functions of these names.
+        grounded: share of what the thought names that its prompt holds (`rporec.reasoning.ground`; ours: nothing else
+            in the reward minds what a thought claims).
     """
 
     well_formed: float
@@ -36,9 +42,10 @@ class Terms:
     concise: float
     similar: float
     entropy: float
+    grounded: float
 
 
-NOTHING = Terms(*([0.0] * 8))
+NOTHING = Terms(*([0.0] * 9))
 
 
 def mix(terms: Terms, weights: Sequence[float]) -> float:
@@ -46,43 +53,51 @@ def mix(terms: Terms, weights: Sequence[float]) -> float:
 
     Args:
         terms: the terms of one completion.
-        weights: six weights >= 0 in the order of `TERMS`; published: .1 .1 .5 .1 .1 .1.
+        weights: seven weights >= 0 in the order of `TERMS`; published: .1 .1 .5 .1 .1 .1 and 0.
 
     Returns:
         A number in [0, sum of weights].
     """
-    values = (terms.format, terms.outside, terms.rank, terms.concise, terms.similar, terms.entropy)
+    values = (
+        terms.format, terms.outside, terms.rank, terms.concise, terms.similar, terms.entropy, terms.grounded
+    )  # fmt: skip
     return terms.well_formed * terms.valid * sum(w * v for w, v in zip(weights, values, strict=True))
 
 
 def outside(characters: int, delta: int) -> float:
     """Return `1 - min(outside, delta) / delta` (design section 6; published delta 100).
 
-    Ours charges text between `</think>` and `<answer>` too: `characters` counts all outside the two tags.
+    Ours charges text between `</think>` and `<answer>` too: `characters` counts all outside the two tags. In the
+    published form it is free: the caller leaves it out.
     """
     return 1.0 - min(characters, delta) / delta
 
 
-def rank_gains(kind: str, n_items: int, cutoff: int) -> np.ndarray:
+def rank_gains(kind: str, n_items: int) -> np.ndarray:
     """Return the gain of each rank [N], in [0, 1], falling: the table that `rank` averages over ties.
 
-    `ndcg`: `1 / log2(r + 2)` for r < K, else 0 (one relevant item, so NDCG@K itself).
-    `reciprocal_log`: `1 / log2(r + 2)`, shifted and scaled so that the last rank earns 0 (published: unscaled, over
-    50 candidates drawn once, where a random ranker earns .26; ours over the catalogue, where it earns about 0).
+    `ndcg`: `1 / log2(r + 2)` for r < 10, else 0 (one relevant item, so NDCG@10 itself, by which the gates judge).
+    `ndcg_1000`: the same for r < 1000: most completions earn something, so that few groups are without variance.
+    `reciprocal_log`: `1 / log2(r + 2)`, shifted and scaled so that the last rank earns 0, and a random ranker about 0.
 
     Raises:
         InputError: `kind` is no rank reward by rank.
     """
     ranks = np.arange(n_items, dtype=np.float64)
     gains = 1.0 / np.log2(ranks + 2.0)
-    if kind == "ndcg":
-        return np.asarray(np.where(ranks < cutoff, gains, 0.0))
+    if kind in _CUTOFFS:
+        return np.asarray(np.where(ranks < _CUTOFFS[kind], gains, 0.0))
     if kind == "reciprocal_log":
         return np.asarray((gains - gains[-1]) / max(gains[0] - gains[-1], 1e-12))
     raise InputError(
         "unknown rank reward", field="align.rank_reward", value=kind,
-        rule="ndcg | reciprocal_log | log_probability", cure="choose one of these",
+        rule="ndcg | ndcg_1000 | reciprocal_log | log_probability", cure="choose one of these",
     )  # fmt: skip
+
+
+def published_gains() -> np.ndarray:
+    """Return `1 / log2(r + 2)` of each rank among the candidates [50], unscaled: a random ranker earns .26 of 1."""
+    return np.asarray(1.0 / np.log2(np.arange(CANDIDATES, dtype=np.float64) + 2.0))
 
 
 def rank(gains: np.ndarray, above: int, ties: int) -> float:
@@ -106,17 +121,26 @@ def log_probability(value: float, n_items: int) -> float:
     return min(1.0, max(0.0, 1.0 + value / math.log(n_items)))
 
 
-def concise(thought: str, reference: str) -> float:
+def concise(thought: str, wanted: int) -> float:
     """Compare the thought's length with the reference's (a thought of the frozen backbone for the same prompt).
 
     With d distinct words, l words and r reference words:
     `min(1, 2 d / r) x clip(2 - l / r, 0, 1)`: full between half of r and r, falling to 0 at 2 r. The published term
     falls with length alone and is highest for a one-word thought; here that earns 2 / r, and words repeated to reach
     the length earn nothing more.
+
+    Args:
+        thought: as parsed.
+        wanted: r, words, at least 1.
     """
-    words, wanted = thought.lower().split(), max(len(reference.split()), 1)
+    words = thought.lower().split()
     enough = min(1.0, 2.0 * len(set(words)) / wanted)
     return enough * min(1.0, max(0.0, 2.0 - len(words) / wanted))
+
+
+def published_concise(thought: str, wanted: int) -> float:
+    """Return `clip(1 - l / r, 0, 1)`: it falls with length alone."""
+    return max(0.0, 1.0 - len(thought.split()) / wanted)
 
 
 def similar(thought: np.ndarray, reference: np.ndarray) -> float:
@@ -139,11 +163,16 @@ def entropy(entropies: Sequence[float], vocabulary: int) -> float:
             gets 0 when that differs.
         vocabulary: V >= 2.
     """
+    return min(1.0, max(0.0, published_entropy(entropies) / math.log(vocabulary)))
+
+
+def published_entropy(entropies: Sequence[float]) -> float:
+    """Return mean of the top 20 % of thought-token entropies - mean of all, nats; not bounded by 1."""
     if not entropies:
         return 0.0
     values = np.sort(np.asarray(entropies, dtype=np.float64))[::-1]
     top = values[: max(1, math.ceil(TOP_SHARE * len(values)))]
-    return min(1.0, max(0.0, float(top.mean() - values.mean()) / math.log(vocabulary)))
+    return float(top.mean() - values.mean())
 
 
 def valid(answer: str, nearest: str) -> float:

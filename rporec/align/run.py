@@ -19,7 +19,7 @@ from rporec.align.checkpoints import newest_whole, save_policy
 from rporec.align.heldout import HeldOut
 from rporec.align.scorer import RewardScorer
 from rporec.align.trainer import Policy, Setup
-from rporec.align.watch import Journal, Row, Watcher, best_step, has_stalled, held_row
+from rporec.align.watch import Journal, Row, Watcher, best_step, held_row, why_ended
 from rporec.backbone.source import Writer
 from rporec.config import AlignParams
 from rporec.files import recover_folder
@@ -33,18 +33,19 @@ class Trained:
     """What a run brought.
 
     Args:
-        folder: the policy of the best held-out step (safetensors and tokenizer), below the work folder.
-        best: that step.
+        folder: the policy of the best held-out step (safetensors and tokenizer), below the work folder; the backbone
+            where every step had collapsed.
+        best: that step; 0 = the backbone.
         rows: one row a step, step 0 first (the backbone's held-out check).
         rollouts: a sample of rollouts, rows of the ROLLOUTS table.
-        stalled: whether it stopped before `align.steps` for want of improvement.
+        ended: why it stopped before `align.steps` (`rporec.align.watch.why_ended`), "" if it did not.
     """
 
     folder: Path
     best: int
     rows: list[Row]
     rollouts: list[dict[str, Any]]
-    stalled: bool
+    ended: str
 
 
 def train_policy(
@@ -75,7 +76,7 @@ def train_policy(
     journal.forget_after(start)
     if not journal.rows():
         journal.write(0, held_row(0, heldout.check(writer)), [])
-    finished = start >= params.steps or has_stalled(journal.rows(), params.patience)
+    finished = start >= params.steps or bool(why_ended(journal.rows(), params))
     if not finished:
         if resumed:
             log.info("align: going on from step %d", start)
@@ -87,9 +88,12 @@ def train_policy(
             _watch(policy, params, journal, heldout, progress)
             policy.train(resume_from_checkpoint=str(resumed[1]) if resumed else None)
     rows = journal.rows()
-    best = best_step(rows)
-    assert best is not None, "the last step is always checked"
-    return Trained(_best(setup), best, rows, journal.rollouts(), has_stalled(rows, params.patience))
+    best, ended = best_step(rows, params.collapse_margin), why_ended(rows, params)
+    if ended:
+        log.info(
+            "align: ended after step %d of %d: %s; the best is step %d", rows[-1]["step"], params.steps, ended, best
+        )
+    return Trained(_best(setup) if best else setup.backbone, best, rows, journal.rollouts(), ended)
 
 
 def _watch(policy: Policy, params: AlignParams, journal: Journal, heldout: HeldOut, progress: Progress) -> None:

@@ -22,10 +22,10 @@ from rporec.catalogue import Catalogue
 from rporec.config import AlignParams
 from rporec.errors import InputError
 from rporec.evaluation.metrics import rank_targets
-from rporec.reasoning.parse import THINK_CLOSE, THINK_OPEN, Parsed, parse
+from rporec.reasoning.ground import Grounder
+from rporec.reasoning.parse import THINK_CLOSE, THINK_OPEN, Parsed, between, parse
 from rporec.reasoning.prompt import item_line
 
-RANK_CUTOFF = 10  # K of the rank reward `ndcg`: the gates judge by NDCG@10
 _WORD = re.compile(r"\w+")
 
 
@@ -58,16 +58,22 @@ class Facts:
         history: item indices, oldest first.
         targets: the group's true next items; the rank term is their mean (a basket is bought as a whole).
         reference: the frozen backbone's greedy thought for the same prompt, "" if it wrote none.
+        words: length of the reference, or of a usual one where there is none; at least 1.
+        shown: the part of the history that the prompt shows.
+        evidence: what the prompt shows beside it, as text.
     """
 
     history: tuple[int, ...]
     targets: tuple[int, ...]
     reference: str
+    words: int
+    shown: tuple[int, ...]
+    evidence: str
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Reward of one completion in [0, sum of weights], and its terms."""
+    """Reward of one completion, in our form in [0, sum of weights], and its terms."""
 
     reward: float
     terms: Terms
@@ -108,8 +114,10 @@ class RewardScorer:
         self._item_vectors = texts.encode(lines)  # [N, D]
         weights = params.weights.model_dump()
         self.weights = tuple(float(weights[term]) for term in rewards.TERMS)
+        self._published = params.form == "published"
+        self._grounder = Grounder(catalogue)
         by_rank = params.rank_reward != "log_probability"
-        self._gains = rewards.rank_gains(params.rank_reward, catalogue.n, RANK_CUTOFF) if by_rank else None
+        self._gains = rewards.rank_gains(params.rank_reward, catalogue.n) if by_rank else None
 
     def score(
         self, groups: Sequence[int], completions: Sequence[str], entropies: Sequence[Sequence[float]]
@@ -131,18 +139,30 @@ class RewardScorer:
         similars = self._similar_terms(facts, [parsed[row].thought for row in good])
         valids = self._valid_factors([parsed[row].answer for row in good])
         for place, row in enumerate(good):
+            own, known = parsed[row], facts[place]
             terms = Terms(
                 well_formed=1.0,
-                valid=valids[place],
+                valid=1.0 if self._published else valids[place],
                 format=1.0,
-                outside=rewards.outside(parsed[row].outside, self.params.outside_limit),
+                outside=self._outside_term(own, completions[row]),
                 rank=ranks[place],
-                concise=rewards.concise(parsed[row].thought, facts[place].reference),
+                concise=self._concise(own.thought, known.words),
                 similar=similars[place],
-                entropy=rewards.entropy(entropies[row], self.vocabulary),
+                entropy=self._entropy_term(entropies[row]),
+                grounded=self._grounder.check(own.thought, known.shown, known.evidence).share,
             )
             scored[row] = Scored(rewards.mix(terms, self.weights), terms)
         return scored
+
+    def _outside_term(self, own: Parsed, completion: str) -> float:
+        free = between(completion) if self._published else 0
+        return rewards.outside(own.outside - free, self.params.outside_limit)
+
+    def _concise(self, thought: str, wanted: int) -> float:
+        return (rewards.published_concise if self._published else rewards.concise)(thought, wanted)
+
+    def _entropy_term(self, entropies: Sequence[float]) -> float:
+        return rewards.published_entropy(entropies) if self._published else rewards.entropy(entropies, self.vocabulary)
 
     def _rank_terms(self, groups: list[int], parsed: list[Parsed]) -> list[float]:
         distinct = sorted(set(groups))
@@ -152,7 +172,10 @@ class RewardScorer:
         scores = self.head.add_reasoning(logits, [[one] for one in parsed]).float().numpy()  # [n, N]
         rows = [(row, target) for row, group in enumerate(groups) for target in self.facts[group].targets]
         row_of, targets = np.array([r for r, _ in rows]), np.array([t for _, t in rows])
-        gains = self._target_gains(scores, row_of, targets)
+        if self._published:
+            gains = self._candidate_gains(scores, np.asarray(groups)[row_of], row_of, targets)
+        else:
+            gains = self._target_gains(scores, row_of, targets)
         totals = np.bincount(row_of, weights=gains, minlength=len(groups))
         return [float(x) for x in totals / np.bincount(row_of, minlength=len(groups))]
 
@@ -166,6 +189,18 @@ class RewardScorer:
             [rewards.rank(self._gains, int(a), int(t)) for a, t in zip(ranks.above, ranks.ties, strict=True)]
         )
 
+    def _candidate_gains(
+        self, scores: np.ndarray, groups: np.ndarray, row_of: np.ndarray, targets: np.ndarray
+    ) -> np.ndarray:
+        """Return the published gain of each target among itself and others drawn once for its group."""
+        gains = rewards.published_gains()
+        found = np.empty(len(targets))
+        for place, (group, row, target) in enumerate(zip(groups, row_of, targets, strict=True)):
+            drawn = candidates(int(group), int(target), scores.shape[1])
+            others, own = scores[row, drawn], scores[row, target]
+            found[place] = rewards.rank(gains, int((others > own).sum()), int((others == own).sum()))
+        return found
+
     def _similar_terms(self, facts: list[Facts], thoughts: list[str]) -> list[float]:
         own, reference = self.texts.encode(thoughts), self.texts.encode([one.reference for one in facts])
         return [rewards.similar(a, b) for a, b in zip(own, reference, strict=True)]
@@ -175,6 +210,12 @@ class RewardScorer:
         return [
             rewards.valid(_words(answer), self._item_words[item]) for answer, item in zip(answers, nearest, strict=True)
         ]
+
+
+def candidates(group: int, target: int, n_items: int) -> np.ndarray:
+    """Return the items that the published form ranks a target among, 49 others at most, the same ones every time."""
+    drawn = np.random.default_rng((group, target)).permutation(n_items)[: rewards.CANDIDATES]
+    return np.asarray(drawn[drawn != target][: rewards.CANDIDATES - 1])
 
 
 def thought_entropies(writer: Writer, ids: list[int], entropies: Sequence[float]) -> list[float]:

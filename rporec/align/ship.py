@@ -87,7 +87,7 @@ def summarise(decision: Decision, completions: pl.DataFrame, trained: Trained | 
         **asdict(decision),
         "steps": len(rows),
         "best_step": trained.best if trained else 0,
-        "stalled": float(trained.stalled) if trained else 0.0,
+        "ended": trained.ended if trained else "",
         "first_reward": rows[0]["reward"] if rows else None,
         "last_reward": rows[-1]["reward"] if rows else None,
         "last_kl": rows[-1]["kl"] if rows else None,

@@ -2,7 +2,7 @@
 
 One JSON file a step (`Journal`): after a kill the steps since the last checkpoint are done again and overwrite their
 own files with the same bytes, so curves need no state of their own. The held-out check keeps the best policy and ends
-a run that has stopped improving.
+a run that has stopped improving or has collapsed, by name (`collapse`).
 """
 
 from __future__ import annotations
@@ -26,12 +26,14 @@ from rporec.files import read_json, write_json
 from rporec.progress import Progress
 
 KEPT_PROMPTS = 2  # prompts a step whose G rollouts are kept as a sample
+_LONGER = 2.0  # times the backbone's length that is no collapse yet
+_GAMED = 2  # checks in a row that tell a gamed reward from a bad draw
 FIRST_STEPS = 2  # steps without one well-formed completion after which a run is hopeless
 COLUMNS = (
     "step", "reward", *TERMS, "valid", "well_formed", "zero_variance", "kl", "policy_entropy", "length", "loss",
     "grad_norm", "heldout_ndcg@10", "heldout_well_formed", "heldout_grounded", "heldout_length",
 )  # fmt: skip
-Row = dict[str, float | None]
+Row = dict[str, Any]  # numbers, None where a column was not measured at this step
 
 
 class Journal:
@@ -76,16 +78,67 @@ def held_row(step: int, held: Held) -> Row:
     }  # fmt: skip
 
 
-def best_step(rows: list[Row]) -> int | None:
-    """Return the trained step (above 0) with the highest held-out NDCG@10, the earliest of equals; None without one."""
-    checks = _checks(rows)
-    return max(checks, key=lambda check: (check[1], -check[0]))[0] if checks else None
+def best_step(rows: list[Row], margin: float) -> int:
+    """Return the trained step with the highest held-out NDCG@10 that has not collapsed, the earliest of equals, else 0.
+
+    Args:
+        rows: of all steps so far, step 0 (the backbone) first.
+        margin: `align.collapse_margin`.
+    """
+    start, *checks = _checks(rows)
+    sound = [row for row in checks if not collapse(start, row, margin)]
+    return max(((row["heldout_ndcg@10"], -int(row["step"])) for row in sound), default=(0.0, 0))[1] * -1
 
 
-def has_stalled(rows: list[Row], patience: int) -> bool:
-    """Tell whether the last `patience` held-out checks brought nothing better than a check before them."""
-    best = best_step(rows)
-    return best is not None and sum(step > best for step, _ in _checks(rows)) >= patience
+def collapse(start: Row, row: Row, margin: float) -> str:
+    """Return the name of what has collapsed since the backbone, "" where nothing has.
+
+    `form`, `truth`: the share of well-formed completions, or what of the thoughts is in the prompts, fell by more than
+    `margin`; `length`: completions are less than half or more than twice as long.
+
+    Args:
+        start: the held-out check of step 0.
+        row: a later one.
+        margin: `align.collapse_margin`.
+    """
+    for name, column in (("form", "heldout_well_formed"), ("truth", "heldout_grounded")):
+        if row[column] < start[column] - margin:
+            return name
+    return "" if 0.5 <= row["heldout_length"] / max(start["heldout_length"], 1.0) <= _LONGER else "length"
+
+
+def why_ended(rows: list[Row], params: AlignParams) -> str:
+    """Return why a run ends before its last step, "" where it may go on.
+
+    `collapse of form`, `… truth`, `… length` (`collapse`); `a gamed reward`: at two checks in a row the reward was
+    higher than before the first, and held-out NDCG@10 below the backbone's by more than `align.ship_margin`; `no better
+    step`: the last `align.patience` checks brought nothing better than a check before them.
+
+    Args:
+        rows: of all steps so far, step 0 first.
+        params: margins and patience.
+    """
+    start, *checks = _checks(rows)
+    if not checks:
+        return ""
+    if name := collapse(start, checks[-1], params.collapse_margin):
+        return f"collapse of {name}"
+    if len(checks) > _GAMED and all(_gamed(rows, checks, place, params) for place in range(-_GAMED, 0)):
+        return "a gamed reward"
+    best = best_step(rows, params.collapse_margin)
+    return "no better step" if best and sum(row["step"] > best for row in checks) >= params.patience else ""
+
+
+def _gamed(rows: list[Row], checks: list[Row], place: int, params: AlignParams) -> bool:
+    """Whether the reward rose up to a check (counted from the last) while the held-out measure fell."""
+    start, check = rows[0], checks[place]
+    first = _mean_reward(rows, 0.0, checks[0]["step"])
+    since = _mean_reward(rows, checks[place - 1]["step"], check["step"])
+    return since > first and check["heldout_ndcg@10"] < start["heldout_ndcg@10"] - params.ship_margin
+
+
+def _mean_reward(rows: list[Row], after: float, until: float) -> float:
+    return float(np.mean([row["reward"] for row in rows if after < row["step"] <= until]))
 
 
 def rollout_row(rollouts: Rollouts, generations: int) -> Row:
@@ -164,10 +217,10 @@ class Watcher(TrainerCallback):
         if step % self.params.eval_every == 0 or step == self.params.steps:
             held = held_row(step, self.check())
             self._row |= {name: value for name, value in held.items() if value is not None}
-            checked = [*self.rows, held]
-            if best_step(checked) == step:
+            checked = [*self.rows, held | self._row]
+            if best_step(checked, self.params.collapse_margin) == step:
                 self.keep()
-            if has_stalled(checked, self.params.patience):
+            if why_ended(checked, self.params):
                 control.should_training_stop = control.should_save = True
         return control
 
@@ -199,7 +252,6 @@ class Watcher(TrainerCallback):
         self.progress.advance(1, f"reward {row['reward']:.3f}, kl {row['kl']:.4f}")
 
 
-def _checks(rows: list[Row]) -> list[tuple[int, float]]:
-    return [
-        (int(row["step"]), row["heldout_ndcg@10"]) for row in rows if row["step"] and row["heldout_ndcg@10"] is not None
-    ]
+def _checks(rows: list[Row]) -> list[Row]:
+    """Return the rows of held-out checks, that of step 0 first."""
+    return [row for row in rows if row["heldout_ndcg@10"] is not None]

@@ -49,7 +49,7 @@ def figure(value: float | int | None, digits: int = 4) -> str:
     """Return a number as the report writes it; unknown is a dash, large ones (milliseconds, MB) need no fractions."""
     if value is None:
         return "–"
-    return str(value) if isinstance(value, int) else f"{value:.{digits if abs(value) < 100 else 0}f}"
+    return str(value) if isinstance(value, int) else f"{value:z.{digits if abs(value) < 100 else 0}f}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], text: set[int] | None = None) -> str:

@@ -64,6 +64,12 @@ def parse(completion: str) -> Parsed:
     return Parsed(thought=thought, answer=guess, well_formed=True, outside=sum(len(gap.strip()) for gap in gaps))
 
 
+def between(completion: str) -> int:
+    """Return the characters between thought and answer of a well-formed completion, outer white space left out."""
+    gap = completion[completion.find(THINK_CLOSE) + len(THINK_CLOSE) : completion.find(ANSWER_OPEN)]
+    return len(gap.strip())
+
+
 def render(thought: str, answer: str) -> str:
     """Write a completion that `parse` reads back as exactly this thought and answer.
 

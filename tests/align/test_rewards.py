@@ -8,7 +8,7 @@ import pytest
 from rporec.align import rewards
 from rporec.errors import InputError
 
-PUBLISHED = (0.1, 0.1, 0.5, 0.1, 0.1, 0.1)
+PUBLISHED = (0.1, 0.1, 0.5, 0.1, 0.1, 0.1, 0.0)
 
 
 def terms(**changes: float) -> rewards.Terms:
@@ -26,10 +26,15 @@ def terms(**changes: float) -> rewards.Terms:
         ({"rank": 0.0}, 0.5),
         ({"rank": 0.5, "similar": 0.0}, 0.65),
         ({"outside": 0.0, "entropy": 0.0}, 0.8),
+        ({"grounded": 0.0}, 1.0),
     ],
 )
 def test_mix(changes, reward):
     assert rewards.mix(terms(**changes), PUBLISHED) == pytest.approx(reward)
+
+
+def test_what_is_true_pays_where_it_has_a_weight():
+    assert rewards.mix(terms(grounded=0.5), (*PUBLISHED[:6], 0.2)) == pytest.approx(1.1)
 
 
 @pytest.mark.parametrize(("characters", "value"), [(0, 1.0), (25, 0.75), (100, 0.0), (1000, 0.0)])
@@ -38,31 +43,41 @@ def test_outside(characters, value):
 
 
 def test_ndcg_gain_is_ndcg_at_k():
-    gains = rewards.rank_gains("ndcg", 100, 10)
+    gains = rewards.rank_gains("ndcg", 100)
     assert gains[0] == 1.0
     assert gains[1] == pytest.approx(1 / math.log2(3))
     assert gains[9] == pytest.approx(1 / math.log2(11))
     assert gains[10] == 0.0
+    deep = rewards.rank_gains("ndcg_1000", 2000)
+    assert deep[999] == pytest.approx(1 / math.log2(1001))
+    assert deep[1000] == 0.0
 
 
 def test_reciprocal_log_gain_runs_from_one_to_zero():
-    gains = rewards.rank_gains("reciprocal_log", 3, 10)
+    gains = rewards.rank_gains("reciprocal_log", 3)
     last = 0.5  # 1 / log2(4)
     assert gains == pytest.approx([1.0, (1 / math.log2(3) - last) / last, 0.0])
 
 
 @pytest.mark.parametrize("kind", ["ndcg", "reciprocal_log"])
 def test_a_random_ranker_earns_about_nothing(kind):
-    assert rewards.rank_gains(kind, 4000, 10).mean() < 0.02
+    assert rewards.rank_gains(kind, 4000).mean() < 0.02
+
+
+def test_a_random_ranker_earns_a_quarter_of_the_published_rank_reward():
+    gains = rewards.published_gains()
+    assert len(gains) == 50
+    assert gains[0] == 1.0
+    assert gains.mean() == pytest.approx(0.26, abs=0.005)
 
 
 def test_an_unknown_rank_reward_is_refused():
     with pytest.raises(InputError, match="rank_reward"):
-        rewards.rank_gains("hits", 10, 10)
+        rewards.rank_gains("hits", 10)
 
 
 def test_rank_is_the_mean_over_ties_and_a_tie_never_helps():
-    gains = rewards.rank_gains("ndcg", 50, 10)
+    gains = rewards.rank_gains("ndcg", 50)
     assert rewards.rank(gains, 0, 0) == 1.0
     assert rewards.rank(gains, 0, 1) == pytest.approx((1 + 1 / math.log2(3)) / 2)
     assert rewards.rank(gains, 9, 1) == pytest.approx(1 / math.log2(11) / 2)
@@ -96,11 +111,12 @@ def test_log_probability_of_zero_is_zero():
     ],
 )
 def test_concise(thought, value):
-    assert rewards.concise(thought, "r1 r2 r3 r4 r5 r6 r7 r8") == pytest.approx(value)
+    assert rewards.concise(thought, 8) == pytest.approx(value)
 
 
-def test_concise_without_a_reference_is_bounded():
-    assert 0.0 <= rewards.concise("some thought", "") <= 1.0
+@pytest.mark.parametrize(("thought", "value"), [("a", 0.875), ("a b c d", 0.5), ("a " * 8, 0.0), ("a " * 20, 0.0)])
+def test_the_published_conciseness_likes_one_word_best(thought, value):
+    assert rewards.published_concise(thought, 8) == pytest.approx(value)
 
 
 def test_similar_is_a_clipped_cosine():
@@ -117,6 +133,7 @@ def test_entropy():
     assert rewards.entropy([2.0] * 7, 100) == 0.0
     assert rewards.entropy([3.0], 100) == 0.0
     assert rewards.entropy([], 100) == 0.0
+    assert rewards.published_entropy([0.0, 1.0, 4.0, 1.0, 0.0]) == pytest.approx(2.8)  # without a bound
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """A run of alignment: it learns, moves what it should, leaves the rest, and survives kills."""
 
+import dataclasses
 import shutil
 
 import pytest
@@ -8,7 +9,7 @@ from safetensors.torch import load_file
 
 from rporec.align.checkpoints import mark_whole, newest_whole
 from rporec.align.trainer import Policy, grpo_config, prompt_order
-from rporec.align.watch import COLUMNS, Journal, best_step, has_stalled
+from rporec.align.watch import COLUMNS, Journal, best_step, collapse, why_ended
 from rporec.errors import InputError
 from rporec.files import sha256_path
 from steps.stage import CUBLAS
@@ -131,31 +132,94 @@ def test_a_writer_that_is_never_well_formed_stops_the_run(tmp_path):
     assert "backbone.epochs" in error.value.cure
 
 
-def rows(*heldout):
-    return [{"step": float(i), "heldout_ndcg@10": value} for i, value in enumerate(heldout)]
+def rows(*heldout, **changes):
+    """Rows of steps 0, 1, …: held-out NDCG@10 (None = not checked), the rest sound unless `changes` says otherwise."""
+    sound = {"heldout_well_formed": 1.0, "heldout_grounded": 0.9, "heldout_length": 20.0, "reward": 0.5}
+    made = [{"step": float(i), "heldout_ndcg@10": value, **sound} for i, value in enumerate(heldout)]
+    for column, values in changes.items():
+        for row, value in zip(made, values, strict=True):
+            row[column] = value
+    return made
 
 
 @pytest.mark.parametrize(
-    ("heldout", "best", "stalled"),
+    ("heldout", "best", "ended"),
     [
-        ((0.9,), None, False),  # step 0 is the backbone
-        ((0.9, 0.1), 1, False),
-        ((0.0, 0.3, None, 0.2), 1, False),
-        ((0.0, 0.3, 0.2, 0.3), 1, True),  # the earliest of equals
-        ((0.0, 0.3, 0.2, 0.4), 3, False),
-        ((0.0, None, None), None, False),
+        ((0.9,), 0, ""),  # step 0 is the backbone
+        ((0.9, 0.1), 1, ""),
+        ((0.0, 0.3, None, 0.2), 1, ""),
+        ((0.0, 0.3, 0.2, 0.3), 1, "no better step"),  # the earliest of equals
+        ((0.0, 0.3, 0.2, 0.4), 3, ""),
+        ((0.0, None, None), 0, ""),
     ],
 )
-def test_best_step_and_stall(heldout, best, stalled):
-    assert best_step(rows(*heldout)) == best
-    assert has_stalled(rows(*heldout), patience=2) is stalled
+def test_best_step_and_stall(heldout, best, ended):
+    assert best_step(rows(*heldout), 0.1) == best
+    assert why_ended(rows(*heldout), world.align_params(patience=2)) == ended
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "name"),
+    [
+        ("heldout_well_formed", 0.95, ""),
+        ("heldout_well_formed", 0.85, "form"),
+        ("heldout_grounded", 0.85, ""),
+        ("heldout_grounded", 0.75, "truth"),
+        ("heldout_length", 39.0, ""),
+        ("heldout_length", 41.0, "length"),
+        ("heldout_length", 9.0, "length"),
+    ],
+)
+def test_a_collapse_has_a_name_ends_the_run_and_is_not_the_best(column, value, name):
+    sound = rows(0.2)[0][column]
+    seen = rows(0.2, 0.1, 0.3, **{column: [sound, sound, value]})
+    assert collapse(seen[0], seen[2], 0.1) == name
+    assert why_ended(seen, world.align_params()) == (f"collapse of {name}" if name else "")
+    assert best_step(seen, 0.1) == (1 if name else 2)
+
+
+@pytest.mark.parametrize(
+    ("heldout", "reward", "ended"),
+    [
+        ((0.2, 0.2, 0.19, 0.19), (0, 0.5, 0.6, 0.7), "a gamed reward"),
+        ((0.2, 0.2, 0.19, 0.2), (0, 0.5, 0.6, 0.7), ""),  # one bad check is a bad draw
+        ((0.2, 0.2, 0.19, 0.19), (0, 0.5, 0.4, 0.4), ""),  # the reward fell with it
+        ((0.2, 0.2, 0.199, 0.199), (0, 0.5, 0.6, 0.7), ""),  # within ship_margin
+    ],
+)
+def test_a_reward_that_rises_while_the_measure_falls_ends_the_run(heldout, reward, ended):
+    assert why_ended(rows(*heldout, reward=reward), world.align_params()) == ended
+
+
+class Talkative:
+    """A reward that pays for tokens alone."""
+
+    def __init__(self, inner):
+        self.inner = inner
+
+    def score(self, groups, completions, entropies):
+        scored = self.inner.score(groups, completions, entropies)
+        return [
+            dataclasses.replace(one, reward=float("</think>" not in text) + len(text.split()) / 100)
+            for one, text in zip(scored, completions, strict=True)
+        ]
+
+
+def test_a_policy_that_learns_to_break_the_form_is_stopped_by_name(backbone, tmp_path, monkeypatch):
+    scorer = world.scorer
+    monkeypatch.setattr(world, "scorer", lambda *given: Talkative(scorer(*given)))
+    params = runs.small(steps=40, eval_every=2, learning_rate=0.01, beta=0.0, top_entropy_quantile=1.0)
+    trained = runs.run(backbone, tmp_path, params)
+    assert trained.ended.startswith("collapse of ")
+    assert trained.rows[-1]["step"] < 40
+    assert runs.run(backbone, tmp_path, params) == trained
 
 
 def test_a_run_that_stalls_stops(backbone, tmp_path):
     # a rate so small that held-out completions never change
     params = runs.small(learning_rate=1e-9, eval_every=1, patience=2)
     trained = runs.run(backbone, tmp_path, params)
-    assert trained.stalled
+    assert trained.ended == "no better step"
     assert (trained.best, trained.rows[-1]["step"]) == (1, 3)
     assert runs.run(backbone, tmp_path, params) == trained
 

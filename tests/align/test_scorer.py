@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from rporec.align.scorer import thought_entropies
+from rporec.align.scorer import candidates, thought_entropies
 from rporec.backbone.source import Writer
 from rporec.errors import InputError
 from tests.align import world
@@ -51,14 +51,14 @@ def test_a_better_rank_earns_more():
 
 
 @pytest.mark.parametrize("name", DEGENERATE)
-@pytest.mark.parametrize("rank_reward", ["ndcg", "reciprocal_log", "log_probability"])
+@pytest.mark.parametrize("rank_reward", ["ndcg", "ndcg_1000", "reciprocal_log", "log_probability"])
 def test_a_degenerate_completion_never_beats_an_honest_one(name, rank_reward):
     honest, degenerate = score([1, 1], [HONEST, DEGENERATE[name]], rank_reward=rank_reward)
     assert degenerate.terms.rank <= honest.terms.rank + 1e-9, "the comparison is at the same rank or worse"
     assert degenerate.reward < honest.reward
 
 
-@pytest.mark.parametrize("rank_reward", ["ndcg", "reciprocal_log", "log_probability"])
+@pytest.mark.parametrize("rank_reward", ["ndcg", "ndcg_1000", "reciprocal_log", "log_probability"])
 def test_company_order_and_batch_size_do_not_matter(rank_reward):
     rng = np.random.default_rng(1)
     texts = [world.completion(rng) for _ in range(40)] + list(DEGENERATE.values())
@@ -73,6 +73,35 @@ def test_company_order_and_batch_size_do_not_matter(rank_reward):
     for place, i in enumerate(order):
         assert mixed[place].reward == pytest.approx(together[i].reward, abs=1e-5)
         assert alone[i].reward == pytest.approx(together[i].reward, abs=1e-5)
+
+
+def test_what_a_thought_names_is_looked_up_in_its_prompt():
+    true, false = (
+        "<think>red lamp likely</think><answer>red chair</answer>",
+        "<think>blue lamp</think><answer>x</answer>",
+    )
+    one, two = score([0, 0], [true, false])  # group 0 shows item 0, the red lamp
+    assert (one.terms.grounded, two.terms.grounded) == (1.0, 0.5)
+
+
+def test_the_published_form_differs_where_it_is_said_to():
+    names = ["one word", "talk between the tags", "outside the catalogue"]
+    completions = [DEGENERATE[name] for name in names]
+    ours, published = (score([1] * 3, completions, [[0.0, 9.0]] * 3, form=form) for form in ("ours", "published"))
+    assert ours[0].terms.concise < score([1], [HONEST])[0].terms.concise
+    assert published[0].terms.concise > score([1], [HONEST], form="published")[0].terms.concise
+    assert ours[1].terms.outside < published[1].terms.outside == 1.0
+    assert ours[2].terms.valid < published[2].terms.valid == 1.0
+    assert ours[0].terms.entropy <= 1.0 < published[0].terms.entropy
+
+
+def test_published_candidates_are_drawn_once_and_never_hold_the_target_twice():
+    drawn = candidates(7, 3, 500)
+    assert len(drawn) == len(set(drawn.tolist())) == 49
+    assert 3 not in drawn
+    assert np.array_equal(drawn, candidates(7, 3, 500))
+    assert not np.array_equal(drawn, candidates(8, 3, 500))
+    assert sorted(candidates(7, 3, 12).tolist()) == [item for item in range(12) if item != 3]
 
 
 def test_every_reward_is_a_number_between_zero_and_one():
@@ -90,12 +119,12 @@ def test_every_reward_is_a_number_between_zero_and_one():
 
 
 def test_a_basket_earns_the_mean_over_its_targets():
-    known = world.facts() | {99: world.Facts((0,), (1, 2), "likely bought next")}
+    known = world.facts() | {99: world.fact((0,), (1, 2))}
     scorer = world.scorer(world.align_params(rank_reward="ndcg"), known)
     (basket,) = scorer.score([99], [HONEST], [[]])
-    known[99] = world.Facts((0,), (1,), "likely bought next")
+    known[99] = world.fact((0,), (1,))
     (first,) = scorer.score([99], [HONEST], [[]])
-    known[99] = world.Facts((0,), (2,), "likely bought next")
+    known[99] = world.fact((0,), (2,))
     (second,) = scorer.score([99], [HONEST], [[]])
     assert basket.terms.rank == pytest.approx((first.terms.rank + second.terms.rank) / 2)
 

@@ -39,9 +39,12 @@ def align_params(**changes: object) -> config.AlignParams:
     values = {
         "steps": 6, "prompts_per_step": 4, "num_generations": 4, "micro_batch": 8, "temperature": 1.0,
         "learning_rate": 0.002, "beta": 0.01, "epsilon": 0.2, "loss_type": "grpo", "scale_rewards": "group",
-        "top_entropy_quantile": 0.5, "rank_reward": "reciprocal_log", "outside_limit": 100,
-        "weights": {"format": 0.1, "outside": 0.1, "rank": 0.5, "concise": 0.1, "similar": 0.1, "entropy": 0.1},
-        "eval_every": 3, "eval_groups": 16, "patience": 3, "checkpoint_every": 2, "ship_margin": 0.002,
+        "top_entropy_quantile": 0.5, "form": "ours", "rank_reward": "reciprocal_log", "outside_limit": 100,
+        "weights": {
+            "format": 0.1, "outside": 0.1, "rank": 0.5, "concise": 0.1, "similar": 0.1, "entropy": 0.1, "grounded": 0.0,
+        },
+        "eval_every": 3, "eval_groups": 16, "patience": 3, "collapse_margin": 0.1, "checkpoint_every": 2,
+        "ship_margin": 0.002,
     }  # fmt: skip
     return config.AlignParams.model_validate({**values, **changes})
 
@@ -124,9 +127,11 @@ def completion(rng: np.random.Generator) -> str:
 
 def facts(target: int | None = None) -> dict[int, Facts]:
     """Groups 0..15; the target is one planted item, or the group's number modulo the catalogue."""
-    return {
-        g: Facts((g % N_ITEMS,), (g % N_ITEMS if target is None else target,), "likely bought next") for g in range(16)
-    }
+    return {g: fact((g % N_ITEMS,), (g % N_ITEMS if target is None else target,)) for g in range(16)}
+
+
+def fact(history: tuple[int, ...], targets: tuple[int, ...]) -> Facts:
+    return Facts(history, targets, "likely bought next", 3, history, "")
 
 
 def scorer(params: config.AlignParams, known: dict[int, Facts]) -> RewardScorer:

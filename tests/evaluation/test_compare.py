@@ -107,6 +107,6 @@ def test_a_fall_is_only_shown_beyond_the_margin() -> None:
 def test_ten_thousand_resamples_of_five_thousand_users_take_seconds() -> None:
     users = np.repeat(np.arange(5000), 2)
     values = np.random.default_rng(0).normal(size=10_000)
-    start = time.perf_counter()
+    start = time.process_time()
     paired_bootstrap(values, np.zeros(10_000), users, 10_000, 0.05, 0)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5  # of this process: other work of the machine does not count

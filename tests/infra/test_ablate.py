@@ -14,6 +14,7 @@ from xml.etree import ElementTree
 
 import polars as pl
 import pytest
+from safetensors.torch import load_file, save_file
 
 from infra import ablate, workspace
 from infra.ablate_arms import ARMS, left_out, other_encoder
@@ -180,6 +181,16 @@ def test_completions_of_other_rows_are_refused(done: Path, alone: World):
     turned = material.test.with_columns(pl.col("history").list.reverse())  # the same groups, other histories
     with pytest.raises(InputError, match="prompts differ, the first is of group"):
         replace(material, test=turned).check("make run")
+
+
+def test_completions_of_another_backbone_are_refused(done: Path, alone: World, tmp_path: Path):
+    space = workspace.existing("tiny", alone.clone)
+    material = Material.load(replace(space, home=done), done)
+    shutil.copytree(material.outputs, tmp_path / "outputs")
+    weights = tmp_path / "outputs/backbone/model/model.safetensors"
+    save_file({name: -values for name, values in load_file(weights).items()}, weights, metadata={"format": "pt"})
+    with pytest.raises(InputError, match="16 of 16 completions differ"):
+        replace(material, outputs=tmp_path / "outputs").check("make run")
 
 
 def test_the_backbone_with_a_memory_learned_every_group_of_slice_reason(done: Path):
