@@ -18,7 +18,7 @@ from tests.backbone.models import bloom, llama, qwen3
 
 G, L, SEED = 4, 12, 3
 LENGTHS = (1, 17, 5, 30, 9, 9, 2, 23)  # of the prompts, tokens
-PARAMS = world.align_params(prompts_per_step=8, num_generations=G, micro_batch=8, beta=0.1)
+PARAMS = world.align_params(prompts_per_step=8, num_generations=G, micro_batch=8, beta=0.1, temperature=0.7)
 CASES = list(itertools.product(("grpo", "bnpo", "dr_grpo", "dapo"), (0.0, 0.1), (1.0, 0.2)))
 _rng = np.random.default_rng(0)
 PROMPTS = [[int(i) for i in _rng.integers(3, 300, size=length)] for length in LENGTHS]
