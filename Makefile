@@ -8,7 +8,7 @@ WORKERS ?= 2
 export PROFILE DATA SET ARMS SEEDS
 
 .DEFAULT_GOAL := help
-.PHONY: setup setup-minilm check test test-platform ablate bench-data bench-generate bench-rechead run serve gate promote lock clean help
+.PHONY: setup setup-minilm check test test-platform ablate bench-data bench-generate bench-rechead bench-align run serve gate promote lock clean help
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -53,6 +53,9 @@ bench-rechead: setup ## speed of the history tower's fit against a plain SASRec,
 
 ablate: setup ## what each part of the reasoning is worth, on the last run of PROFILE=; ARMS= and SEEDS= are optional
 	@"$(PYTHON)" -m infra.ablate
+
+bench-align: setup ## a step of reinforcement learning against stock TRL: loss, gradients, seconds by part (3 minutes, likewise)
+	@"$(PYTHON)" -m infra.bench_align
 
 lock: setup ## resolve requirements.in anew into requirements.txt (versions only)
 	@bash infra/lock.sh "$(VENV)"

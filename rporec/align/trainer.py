@@ -1,9 +1,10 @@
 """Reinforcement learning of the policy: our parameters mapped to TRL's GRPO, our generator and reward put in.
 
 `GRPOTrainer` is subclassed only where a method truly changes: prompts are tokenised as the writer does, completions
-come from `rporec.backbone.generate` (each prompt computed once for its G completions), rows are ordered by the step
-number and not by a random state, and a checkpoint is marked when it is whole. Loss, clipping, KL and the entropy mask
-are TRL's own. Not here: the reward (`rewards`, `scorer`) and what is watched (`watch`).
+come from `rporec.backbone.generate` and their log-probabilities from `passes` (each prompt computed once for its G
+completions), groups are kept whole and ordered by the step number and not by a random state, and a checkpoint is
+marked when it is whole. Loss, clipping, KL and the entropy mask are TRL's own. Not here: the reward (`rewards`,
+`scorer`) and what is watched (`watch`).
 """
 
 from __future__ import annotations
@@ -19,10 +20,13 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedTokenizerBase, PrinterCallback, Trainer
 from trl import GRPOConfig, GRPOTrainer
+from trl.trainer.utils import split_tensor_dict
 
+from rporec.align import passes
 from rporec.align.checkpoints import mark_whole
 from rporec.align.scorer import RewardScorer, Scored, thought_entropies
 from rporec.backbone.generate import Sampling, generate_ids
+from rporec.backbone.shared import can_share
 from rporec.backbone.source import Writer
 from rporec.config import AlignParams
 
@@ -114,6 +118,12 @@ def grpo_config(params: AlignParams, setup: Setup) -> GRPOConfig:
     return config
 
 
+def row_order(prompts: int, generations: int, seed: int, step: int) -> torch.Tensor:
+    """Return the order of a step's rows, groups in any order but whole, `prompts x generations`."""
+    drawn = np.random.default_rng((seed, step)).permutation(prompts)
+    return torch.from_numpy(drawn[:, None] * generations + np.arange(generations)).flatten()
+
+
 def prompt_order(n_prompts: int, params: AlignParams, seed: int) -> list[int]:
     """Return the prompt numbers of all steps in order, `steps x prompts_per_step`: one permutation after another."""
     wanted = params.steps * params.prompts_per_step
@@ -178,28 +188,62 @@ class Policy(GRPOTrainer):
             max_new_tokens=self.max_completion_length,
             batch_size=len(prompt_ids),
             seed=self.setup.seed * 1_000_003 + step,
+            entropies=self.reads_entropy,
         )
         groups = self.batch_groups[::num_generations]
         sampled = generate_ids(self.model, prompt_ids[::num_generations], groups, self.writer.eos_id, settings)
         ids = [one.ids for samples in sampled for one in samples]
-        self.batch_entropies = self._thought_entropies(prompt_ids, ids) if self.reads_entropy else [[] for _ in ids]
+        self.batch_entropies = [
+            thought_entropies(self.writer, one.ids, one.entropies) if self.reads_entropy else []
+            for samples in sampled
+            for one in samples
+        ]
         return ids, None
 
-    @torch.no_grad()
-    def _thought_entropies(self, prompt_ids: list[list[int]], ids: list[list[int]]) -> list[list[float]]:
-        """Return the entropy of each generated thought token, nats, from one pass over the generated ids."""
-        found: list[list[float]] = []
-        size = self.args.per_device_train_batch_size
-        for start in range(0, len(ids), size):
-            part, heads = ids[start : start + size], prompt_ids[start : start + size]
-            tokens, mask, length = padded(heads, part, self._tokenizer.pad_token_id)
-            device = self.accelerator.device
-            _, entropies, _ = self._get_per_token_logps_and_entropies(
-                self.model, tokens.to(device), mask.to(device), length, compute_entropy=True
+    def _get_per_token_logps_and_entropies(
+        self,
+        model: torch.nn.Module,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor,
+        logits_to_keep: int,
+        batch_size: int | None = None,
+        compute_entropy: bool = False,
+        **others: Any,  # noqa: ANN401 - images and the like, which our prompts do not hold
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """Run each prompt once for its completions, where the model's attention allows it."""
+        inner = self.accelerator.unwrap_model(model)
+        if not can_share(inner):
+            found: tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None] = (
+                super()._get_per_token_logps_and_entropies(
+                    model, input_ids, attention_mask, logits_to_keep, batch_size, compute_entropy, **others
+                )
             )
-            rows = [row[: len(one)] for row, one in zip(entropies.float().tolist(), part, strict=True)]
-            found += [thought_entropies(self.writer, one, row) for one, row in zip(part, rows, strict=True)]
-        return found
+            return found
+        cut = input_ids.shape[1] - logits_to_keep
+        rows = passes.Rows(input_ids[:, :cut], attention_mask[:, :cut], input_ids[:, cut:], attention_mask[:, cut:])
+        with self.accelerator.autocast():
+            done = [
+                passes.run(model, inner, rows.part(part), self.temperature)
+                for part in rows.cut(batch_size or len(input_ids))
+            ]
+        entropies = [one.entropies for one in done if one.entropies is not None] if compute_entropy else []
+        return torch.cat([one.logprobs for one in done]), torch.cat(entropies) if entropies else None, None
+
+    def _prepare_inputs(self, generation_batch: Any) -> Any:  # noqa: ANN401 - TRL's
+        """As TRL does, but the rows of a group stay together, in an order that depends on (seed, step) alone."""
+        if not self.model.training:
+            return super()._prepare_inputs(generation_batch)
+        parts = self.args.steps_per_generation
+        if self._step % (parts * self.num_iterations) == 0 or self._buffered_inputs is None:
+            step, groups = int(self.state.global_step), len(generation_batch) // self.num_generations
+            order = row_order(groups, self.num_generations, self.setup.seed, step)
+            batch = self._generate_and_score_completions(generation_batch)
+            moved = {
+                name: value[order.to(value.device)] if isinstance(value, torch.Tensor) and value.ndim else value
+                for name, value in batch.items()
+            }
+            self._buffered_inputs: list[dict[str, Any]] | None = split_tensor_dict(moved, parts)
+        return self._buffered_inputs[self._step % parts]
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         step = int(self.state.global_step)
@@ -219,22 +263,9 @@ class Policy(GRPOTrainer):
         )
         for listener in self.listeners:
             listener(rollouts)
-        # TRL shuffles the rows next, by torch's global state: tied to the step, a resumed run shuffles alike.
-        torch.manual_seed(self.setup.seed * 1_000_003 + step)
         return output
 
     def _save_checkpoint(self, model: object, trial: object) -> None:
         # Past GRPOTrainer's own: its model card asks for network and git, and is of no use in a checkpoint.
         Trainer._save_checkpoint(self, model, trial)
         mark_whole(self.setup.work / "checkpoints" / f"checkpoint-{self.state.global_step}")
-
-
-def padded(heads: Sequence[list[int]], tails: Sequence[list[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor, int]:
-    """Return ids and mask [B, P + L], prompts padded left and completions right, and L."""
-    before, after = max(map(len, heads)), max(map(len, tails))
-    ids = torch.full((len(heads), before + after), pad, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for row, (head, tail) in enumerate(zip(heads, tails, strict=True)):
-        ids[row, before - len(head) : before + len(tail)] = torch.tensor(head + tail)
-        mask[row, before - len(head) : before + len(tail)] = 1
-    return ids, mask, after

@@ -12,13 +12,16 @@ from rporec.errors import InputError
 _BLOCK = 64  # tokens that are added up or searched at once: running sums and places of maxima are not vectorised
 
 
-def pick(logits: torch.Tensor, numbers: torch.Tensor, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
+def pick(
+    logits: torch.Tensor, numbers: torch.Tensor, temperature: float, entropies: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Choose the next token of each row by inverse CDF (one number a row), or greedily at temperature 0.
 
     Args:
         logits: [R, V].
         numbers: [R] random, in [0, 1).
         temperature: 0 = greedy.
+        entropies: [R] float32, written to: nats of the distribution drawn from (at temperature 1 for greedy).
 
     Returns:
         Token ids [R] and their log-probabilities [R] float32.
@@ -26,7 +29,7 @@ def pick(logits: torch.Tensor, numbers: torch.Tensor, temperature: float) -> tup
     Raises:
         InputError: a row's scores are not finite.
     """
-    logits = logits.float()
+    given = logits = logits.float()
     logits = F.pad(logits, (0, rest), value=-torch.inf) if (rest := -logits.shape[1] % _BLOCK) else logits
     rows = torch.arange(len(logits), device=logits.device)
     best = logits.unflatten(1, (-1, _BLOCK)).amax(dim=-1)  # [R, V / 64]
@@ -38,6 +41,8 @@ def pick(logits: torch.Tensor, numbers: torch.Tensor, temperature: float) -> tup
         )  # fmt: skip
     # In place, and not divided by their total: memory is what this costs.
     weights = logits.sub(top).div_(temperature or 1.0).exp_()  # [R, V]
+    if entropies is not None:
+        _measure(given, top, weights[:, : given.shape[1]], temperature or 1.0, entropies)
     blocks = weights.unflatten(1, (-1, _BLOCK))  # [R, V / 64, 64]
     if temperature == 0:
         block = best.argmax(dim=-1)
@@ -50,6 +55,17 @@ def pick(logits: torch.Tensor, numbers: torch.Tensor, temperature: float) -> tup
     start = torch.where(block > 0, ends[rows, (block - 1).clamp(min=0)], torch.zeros_like(total))
     tokens = block * _BLOCK + _first_above(_running(blocks[rows, block]), (reach - start).clamp(min=0))
     return tokens, (weights[rows, tokens] / total).log()
+
+
+def _measure(
+    logits: torch.Tensor, top: torch.Tensor, weights: torch.Tensor, temperature: float, entropies: torch.Tensor
+) -> None:
+    """Write log(sum w) - sum(w ln w) / sum(w) of each row to `entropies`, where ln w = (logit - top) / temperature."""
+    total = weights.sum(dim=-1)
+    mean = torch.linalg.vecdot(weights, logits) / total
+    if not bool(torch.isfinite(mean).all()):  # 0 times -inf, where a token is ruled out
+        mean = torch.linalg.vecdot(weights, logits.clamp(min=torch.finfo(logits.dtype).min)) / total
+    entropies.copy_(total.log() - (mean - top[:, 0]) / temperature)
 
 
 def _running(x: torch.Tensor) -> torch.Tensor:

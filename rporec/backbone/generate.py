@@ -35,6 +35,7 @@ class Sampling:
         max_new_tokens: longest completion (tokens), end token included.
         batch_size: sequences (prompts times samples) computed at once.
         seed: of every random number.
+        entropies: whether to note the entropy of each token's distribution.
     """
 
     num_samples: int
@@ -42,6 +43,7 @@ class Sampling:
     max_new_tokens: int
     batch_size: int
     seed: int
+    entropies: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +54,13 @@ class SampledIds:
         ids: at most max_new_tokens token ids, the end token included where it was reached.
         logprobs: natural log-probability of each id at the sampling temperature (at 1 for greedy).
         finished: whether the end token was reached.
+        entropies: nats of the distribution that each id was drawn from (at 1 for greedy), [] unless asked for.
     """
 
     ids: list[int]
     logprobs: list[float]
     finished: bool
+    entropies: list[float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,12 +161,17 @@ def _decode(
     rows = len(prompts) * settings.num_samples
     tokens = torch.full((rows, settings.max_new_tokens), eos_id, dtype=torch.long)  # [R, L]
     logprobs = torch.zeros((rows, settings.max_new_tokens))
+    entropies = torch.zeros((rows, settings.max_new_tokens)) if settings.entropies else None
     lengths = torch.full((rows,), settings.max_new_tokens, dtype=torch.long)
     numbers = torch.from_numpy(random_numbers)
     running = torch.arange(rows)  # the rows of this batch that the model still computes
     for position in range(settings.max_new_tokens):
-        chosen, logprob = pick(state.logits, numbers[running, position].to(state.logits.device), settings.temperature)
+        drawn = numbers[running, position].to(state.logits.device)
+        entropy = None if entropies is None else torch.empty_like(drawn)
+        chosen, logprob = pick(state.logits, drawn, settings.temperature, entropy)
         tokens[running, position], logprobs[running, position] = chosen.cpu(), logprob.cpu()
+        if entropies is not None and entropy is not None:
+            entropies[running, position] = entropy.cpu()
         ended = running[chosen.cpu() == eos_id]
         lengths[ended] = torch.minimum(lengths[ended], torch.tensor(position + 1))
         alive = lengths[running] == settings.max_new_tokens
@@ -177,6 +186,7 @@ def _decode(
             ids=tokens[row, : lengths[row]].tolist(),
             logprobs=logprobs[row, : lengths[row]].tolist(),
             finished=bool(tokens[row, lengths[row] - 1] == eos_id),
+            entropies=[] if entropies is None else entropies[row, : lengths[row]].tolist(),
         )
         for row in range(rows)
     ]

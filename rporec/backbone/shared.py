@@ -74,10 +74,10 @@ def can_share(model: PreTrainedModel) -> bool:
 
 
 @contextmanager
-def sharing(model: PreTrainedModel) -> Iterator[None]:
-    """Let the model attend by `attend` for a while."""
+def sharing(model: PreTrainedModel, attention: str = NAME) -> Iterator[None]:
+    """Let the model attend for a while by what is registered under this name: by `attend`, or another's."""
     before = model.config._attn_implementation
-    model.config._attn_implementation = NAME
+    model.config._attn_implementation = attention
     try:
         yield
     finally:

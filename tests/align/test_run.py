@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from rporec.align.checkpoints import mark_whole, newest_whole
-from rporec.align.trainer import Policy, grpo_config, padded, prompt_order
+from rporec.align.trainer import Policy, grpo_config, prompt_order
 from rporec.align.watch import COLUMNS, Journal, best_step, collapse, why_ended
 from rporec.errors import InputError
 from rporec.files import sha256_path
@@ -264,10 +264,3 @@ def test_a_policy_is_trained_on_cuda(backbone, tmp_path, monkeypatch):
     assert [row["step"] for row in trained.rows] == list(range(7))
     old, new = (load_file(folder / "model.safetensors") for folder in (backbone, trained.folder))
     assert [name for name in old if torch.equal(old[name], new[name])] == []
-
-
-def test_padded():
-    ids, mask, length = padded([[1], [2, 3]], [[4, 5], [6]], 0)
-    assert ids.tolist() == [[0, 1, 4, 5], [2, 3, 6, 0]]
-    assert mask.tolist() == [[0, 1, 1, 1], [1, 1, 1, 0]]
-    assert length == 2

@@ -41,6 +41,18 @@ def test_temperature_sharpens():
     assert cold > 0.95 > 0.7 > warm > 0.5
 
 
+@pytest.mark.parametrize("temperature", [0.0, 0.7, 1.0, 2.0])
+def test_entropies_are_those_of_the_distribution_drawn_from(temperature):
+    logits = 3 * torch.randn(50, 130, generator=torch.Generator().manual_seed(1)) + 40
+    logits[7], logits[8, 3:] = 5.0, -torch.inf
+    found = torch.empty(50)
+    pick(logits, torch.rand(50, generator=torch.Generator().manual_seed(2)), temperature, found)
+    expected = torch.distributions.Categorical(logits=logits.double() / (temperature or 1.0)).probs
+    torch.testing.assert_close(found, torch.special.entr(expected).sum(dim=-1).float(), atol=2e-5, rtol=0)
+    assert found[7] == pytest.approx(np.log(130), abs=2e-5)
+    assert found[8] < np.log(3)
+
+
 def test_greedy_takes_the_first_of_the_best_whatever_the_width():
     logits = torch.randn(50, 130, generator=torch.Generator().manual_seed(1))
     logits[7, [20, 90]] = 9.0

@@ -173,14 +173,16 @@ def test_greedy_is_the_greedy_of_transformers(writer):
         assert theirs[0, len(prompt) :].tolist() == ids
 
 
-def test_log_probabilities_are_those_of_one_pass_over_the_text(writer):
-    results = generate_ids(writer.model, PROMPTS, KEYS, writer.eos_id, sampling(temperature=0.7))
+def test_log_probabilities_and_entropies_are_those_of_one_pass_over_the_text(writer):
+    results = generate_ids(writer.model, PROMPTS, KEYS, writer.eos_id, sampling(temperature=0.7, entropies=True))
     for prompt, samples in zip(PROMPTS, results, strict=True):
         for one in samples:
             with torch.no_grad():
                 logits = writer.model(torch.tensor([[*prompt, *one.ids]])).logits[0, len(prompt) - 1 : -1]
             expected = torch.log_softmax(logits / 0.7, dim=-1).gather(1, torch.tensor(one.ids)[:, None])[:, 0]
             np.testing.assert_allclose(one.logprobs, expected.numpy(), atol=2e-4)
+            entropies = torch.distributions.Categorical(logits=logits / 0.7).entropy()
+            np.testing.assert_allclose(one.entropies, entropies.numpy(), atol=2e-4)
 
 
 def test_a_row_ends_at_its_end_token_and_the_others_go_on():

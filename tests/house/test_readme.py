@@ -30,6 +30,7 @@ RUN_BY = {
     "make bench-data": "infra/test_bench_data.py",
     "make bench-generate": "infra/test_bench_generate.py",
     "make bench-rechead": "infra/test_bench_rechead.py",
+    "make bench-align": "infra/test_bench_align.py",
     "make ablate": "infra/test_ablate.py",
     "make gate": "test_readme_commands.py",
     "make promote": "test_readme_commands.py",
