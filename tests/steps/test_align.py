@@ -22,8 +22,8 @@ from steps.cot import cot
 from tests.release import world
 
 SMALL = {
-    "steps": 4, "prompts_per_step": 4, "num_generations": 4, "micro_batch": 16, "eval_every": 2, "eval_groups": 8, "collapse_margin": 1.0,
-    "checkpoint_every": 2, "learning_rate": 0.001,
+    "steps": 4, "prompts_per_step": 4, "num_generations": 4, "micro_batch": 16, "eval_every": 2, "eval_groups": 8,
+    "collapse_margin": 1.0, "checkpoint_every": 2, "learning_rate": 0.001,
 }  # fmt: skip
 
 
