@@ -62,8 +62,10 @@ def test_every_arm_has_figures_and_the_reports_are_whole(done: Path, alone: Worl
     assert told["test"]["rows"] == read_json(alone.root / "outputs/evaluate/metrics.json")["rows"]
     assert sorted(path.name for path in done.glob("*.json")) == sorted(f"{arm}-7.json" for arm in HERE)
     ElementTree.fromstring((reports / "ablate.svg").read_text())
-    lines = [line for line in (reports / "ablate.md").read_text().splitlines() if line.startswith("| ")]
+    arms_of, _, slices_of = (reports / "ablate.md").read_text().partition("Lift over")
+    lines = [line for line in arms_of.splitlines() if line.startswith("| ")]
     assert [line.split()[1] for line in lines[1:]] == HERE
+    assert "| brand_switch | " in slices_of
 
 
 def test_the_arm_without_reasoning_and_that_with_it_are_those_of_the_run(done: Path, alone: World):
