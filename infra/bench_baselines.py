@@ -26,14 +26,13 @@ from rporec.rechead.mixed import Like, MixedHead
 from rporec.rechead.train import Fit, refit_tower
 
 
-def fitting(world: World, texts: Tensor, fit: Fit, rounds: int) -> dict[str, Any]:
-    """Return the seconds of every fit (medians over the rounds).
+def fitting(world: World, texts: Tensor, fit: Fit) -> dict[str, Any]:
+    """Return the seconds of every fit, one each.
 
     Args:
         world: rows of `train` are learned from; the head's mixer is fitted on those of `valid`.
         texts: [N, text_dim].
         fit: of the tower of the Rechead's head.
-        rounds: how often.
     """
     train, held = (Examples.from_rows(world.parts[part]) for part in ("train", "valid"))
     n_items, decay = len(texts), world.params.rechead.transition_decay
@@ -58,5 +57,5 @@ def fitting(world: World, texts: Tensor, fit: Fit, rounds: int) -> dict[str, Any
         "sasrec_text_and_ids": lambda: tower(fit, texts),
         "gsasrec": lambda: tower(replace(fit, loss=sampled), texts),
     }
-    seconds = {f"{name}_s": round(taken, 3) for name, taken in in_turns(ways, rounds).items()}
+    seconds = {f"{name}_s": round(taken, 3) for name, taken in in_turns(ways, 1, warm_up=False).items()}
     return {**seconds, "groups": len(train), "rows": len(train.targets), "items": n_items, "epochs": fit.epochs}

@@ -44,7 +44,7 @@ def main() -> None:
     train, texts, fit = given(world, asked.epochs)
     for name, figures in training(world, train, texts, fit, asked.rounds).items():
         tell(f"fit, {name}", figures)
-    tell("fit, baselines", fitting(world, texts, fit, 1))
+    tell("fit, baselines", fitting(world, texts, fit))
     evaluate = world.params.evaluate
     for name, figures in judging(evaluate, asked.rounds).items():
         tell(name, figures)

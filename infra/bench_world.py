@@ -101,12 +101,18 @@ def tell(what: str, figures: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def in_turns(ways: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Return the median seconds of each way; the first turn of each, which is slow, is not counted."""
+def in_turns(ways: dict[str, Callable[[], object]], rounds: int, *, warm_up: bool = True) -> dict[str, float]:
+    """Return the median seconds of each way.
+
+    Args:
+        ways: by name.
+        rounds: turns that count.
+        warm_up: whether a turn of each, which is slow, goes before them uncounted; no gain where turns take long.
+    """
     taken: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(rounds + 1):
+    for _ in range(rounds + warm_up):
         for name, way in ways.items():
             started = time.perf_counter()
             way()
             taken[name].append(time.perf_counter() - started)
-    return {name: statistics.median(times[1:]) for name, times in taken.items()}
+    return {name: statistics.median(times[warm_up:]) for name, times in taken.items()}

@@ -1,8 +1,8 @@
 """The schema of params.yaml: types, ranges, meaning, cross-field rules.
 
 Values live in params.yaml and profiles/ alone. No default stands here: a missing key is an error, so a value can
-never be in two places. The sections of the data stages are in `rporec.config_data`, that of the backbone in
-`rporec.config_backbone`.
+never be in two places. Import sections from here, whichever `rporec.config_…` holds them: DVC takes no notice of this
+module, and a new key must not run every stage again.
 """
 
 from __future__ import annotations
@@ -14,24 +14,33 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from rporec.config_align import AlignParams, RewardWeights
 from rporec.config_backbone import BackboneParams, EvidenceParams, TeacherParams
 from rporec.config_data import (
     ColumnNames,
     IngestParams,
     MarketParams,
-    Rate,
     Section,
     SequenceParams,
     Share,
     SqlParams,
     ValidateParams,
 )
+from rporec.config_release import (
+    GateParams,
+    MonitorParams,
+    NightsParams,
+    PackageParams,
+    PromoteParams,
+    ServeParams,
+)
 from rporec.errors import InputError
 
 # What others import from here of the sections in files of their own.
 __all__ = [
-    "BackboneParams", "ColumnNames", "EvidenceParams", "IngestParams", "MarketParams", "Section", "SequenceParams",
-    "SqlParams", "TeacherParams", "ValidateParams",
+    "AlignParams", "BackboneParams", "ColumnNames", "EvidenceParams", "GateParams", "IngestParams", "MarketParams",
+    "MonitorParams", "NightsParams", "PackageParams", "PromoteParams", "RewardWeights", "Section", "SequenceParams",
+    "ServeParams", "SqlParams", "TeacherParams", "ValidateParams",
 ]  # fmt: skip
 
 
@@ -88,67 +97,6 @@ class RecheadParams(Section):
         return self
 
 
-class RewardWeights(Section):
-    """Weights of the reward's terms (arXiv 2605.21967, its published values sum to 1)."""
-
-    format: float = Field(ge=0)
-    outside: float = Field(ge=0)
-    rank: float = Field(ge=0)
-    concise: float = Field(ge=0)
-    similar: float = Field(ge=0)
-    entropy: float = Field(ge=0)
-    grounded: float = Field(ge=0)
-
-    @model_validator(mode="after")
-    def _some(self) -> Self:
-        if not any(self.model_dump().values()):
-            raise ValueError("at least one reward weight must be above 0")
-        return self
-
-
-class AlignParams(Section):
-    """Reinforcement learning (GRPO) with the frozen Rechead as the reward."""
-
-    steps: int = Field(ge=0, description="optimizer steps; 0 = no reinforcement learning")
-    prompts_per_step: int = Field(ge=1, description="B: prompts a step")
-    num_generations: int = Field(ge=2, description="G: completions a prompt; 1 has no group to compare with")
-    micro_batch: int = Field(
-        ge=1, description="completions a forward pass at most; divides prompts_per_step x num_generations"
-    )
-    temperature: float = Field(gt=0, le=2, description="sampling temperature of the rollouts")
-    learning_rate: float = Field(gt=0, lt=1, description="AdamW")
-    beta: float = Field(ge=0, description="weight of the KL divergence to the backbone")
-    epsilon: float = Field(gt=0, lt=1, description="clip of the probability ratio")
-    loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo"] = Field(description="TRL's loss")
-    scale_rewards: Literal["group", "batch", "none"] = Field(description="what the advantages are divided by")
-    top_entropy_quantile: Rate = Field(description="share of tokens, by entropy, that carry the gradient")
-    form: Literal["ours", "published"] = Field(
-        description="of the reward's terms where they differ: candidates, text between the tags, conciseness, entropy"
-    )
-    rank_reward: Literal["ndcg", "ndcg_1000", "reciprocal_log", "log_probability"] = Field(
-        description="how the target's rank pays in our form"
-    )
-    outside_limit: int = Field(ge=1, description="delta: characters outside the tags at which the outside term is 0")
-    weights: RewardWeights
-    eval_every: int = Field(ge=1, description="steps between held-out checks")
-    eval_groups: int = Field(ge=1, description="valid groups of a held-out check")
-    patience: int = Field(ge=1, description="held-out checks without a better one before the run stops")
-    collapse_margin: Share = Field(
-        description="fall of the share well formed, or true of the prompt, below the backbone's that stops the run"
-    )
-    checkpoint_every: int = Field(ge=1, description="steps between checkpoints")
-    ship_margin: float = Field(
-        ge=0, description="NDCG@10 on valid by which the policy may trail the backbone and still ship"
-    )
-
-    @model_validator(mode="after")
-    def _divides(self) -> Self:
-        batch = self.prompts_per_step * self.num_generations
-        if batch % min(self.micro_batch, batch):
-            raise ValueError(f"align.micro_batch must divide prompts_per_step x num_generations, {batch} completions")
-        return self
-
-
 class EvaluateParams(Section):
     """Metrics, baselines, intervals, and what a text may know of its target."""
 
@@ -173,75 +121,6 @@ class EvaluateParams(Section):
         if 10 not in self.cutoffs or list(self.cutoffs) != sorted(set(self.cutoffs)):
             raise ValueError("evaluate.cutoffs must ascend and hold 10")
         return self
-
-
-class PackageParams(Section):
-    """What the package says about itself."""
-
-    data_terms: str = Field(min_length=1, description="terms of the data, for the model card")
-    intended_use: str = Field(min_length=1, description="for the model card")
-
-
-class GateParams(Section):
-    """What a challenger must show. No profile may loosen it. Margins are NDCG@10."""
-
-    alpha: float = Field(gt=0, lt=0.5, description="error level of every one-sided gate")
-    resamples: int = Field(ge=99, description="bootstrap resamples")
-    floor_margin: float = Field(ge=0, description="may trail every baseline but popularity by")
-    reasoning_margin: float = Field(ge=0, description="may trail the head without reasoning by")
-    reasoning_strict: bool = Field(description="reasoning must win (interval above 0)")
-    alignment_margin: float = Field(ge=0, description="may trail stage 1 by")
-    alignment_strict: bool = Field(description="alignment must win (interval above 0)")
-    champion_margin: float = Field(ge=0, description="may trail the champion by")
-    anchor_nights: int = Field(ge=1, description="nights over which the best champion stays the anchor")
-    slice_margin: float = Field(ge=0, description="a slice may fall by")
-    min_well_formed: Share = Field(description="least share of well-formed completions")
-    min_grounded: Share = Field(description="least share of grounded thoughts")
-    latency_requests: int = Field(ge=1, description="requests timed for the service gate")
-    max_p95_ms: float = Field(
-        gt=0, description="milliseconds a recommendation with live reasoning may take, 95th percentile"
-    )
-    max_package_mb: float = Field(gt=0, description="MB of the package")
-    max_memory_mb: float = Field(gt=0, description="MB resident with the package loaded")
-
-
-class PromoteParams(Section):
-    """How a passing package becomes the champion."""
-
-    outage_seconds: float = Field(ge=0, description="seconds that a registry outage is waited out")
-    show_items: int = Field(ge=1, description="recommendations printed after a promotion")
-
-
-class ServeParams(Section):
-    """The service."""
-
-    port: int = Field(ge=1, le=65_535, description="TCP port on loopback")
-    threads: int = Field(ge=1, description="CPU threads of one worker")
-    default_k: int = Field(ge=1, description="items returned unless asked otherwise")
-    max_k: int = Field(ge=1, description="most items a request may ask for")
-    max_history: int = Field(ge=1, description="most history items a request may hold")
-    max_reasoning_tokens: int = Field(ge=1, description="tokens of reasoning written live")
-
-    @model_validator(mode="after")
-    def _k(self) -> Self:
-        if self.default_k > self.max_k:
-            raise ValueError("serve.default_k may not exceed serve.max_k")
-        return self
-
-
-class NightsParams(Section):
-    """The nightly schedule."""
-
-    schedule: str | None = Field(min_length=1, description="cron, UTC; null = only by hand")
-    retries: int = Field(ge=0, description="retries of a task")
-    retry_seconds: float = Field(ge=0, description="first wait before a retry, doubled each time")
-    git_remote: str | None = Field(description="where night branches are pushed; null = nowhere")
-
-
-class MonitorParams(Section):
-    """What the service says about its own freshness."""
-
-    max_age_days: int = Field(ge=1, description="days after the champion's data end at which it counts as stale")
 
 
 class Params(Section):

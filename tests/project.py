@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 IDENTITY = {
@@ -55,6 +57,21 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if not key.startswith(_SETTINGS)}
     threads = {"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
     return {**kept, **IDENTITY, **threads, "VENV": sys.prefix, "NO_COLOR": "1", **(extra or {})}
+
+
+def bench(name: str, *words: str, settings: str) -> list[dict[str, Any]]:
+    """Run `python -m infra.<name>` on one thread and return the lines that it printed.
+
+    Args:
+        name: of the module.
+        words: its own arguments.
+        settings: values of a toy, as SET of make run.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", f"infra.{name}", *words, "--threads", "1", "--set", settings],
+        cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=600, check=True,
+    )  # fmt: skip
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def make(folder: Path, *words: str, timeout: float = 600, **extra: str) -> subprocess.CompletedProcess[str]:

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from rporec.catalogue import Catalogue
-from rporec.config_backbone import EvidenceParams
+from rporec.config import EvidenceParams
 from rporec.errors import InputError
 from rporec.files import atomic_file
 from rporec.reasoning.evidence import FollowCounts

@@ -37,7 +37,7 @@ def written(model, eos_id, temperature, samples=4):
     return generate_ids(model, PROMPTS, range(6), eos_id, settings)
 
 
-def same(one, other):
+def assert_same(one, other):
     """See that two results are equal, log-probabilities up to the rounding of another order of sums."""
     for a, b in zip((x for xs in one for x in xs), (x for xs in other for x in xs), strict=True):
         assert (a.ids, a.finished) == (b.ids, b.finished)
@@ -55,8 +55,13 @@ def test_a_gpu_that_is_not_there_is_told_before_any_work(name, body, tmp_path):
         assert word in message
 
 
-def test_the_cpu_is_always_there():
+def test_a_gpu_is_asked_for_by_name_only(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: asked.append(True) or True)
     require_device("cpu")
+    assert not asked
+    require_device("cuda")
+    assert asked
 
 
 def test_the_pretended_device_refuses_to_mix():
@@ -79,7 +84,7 @@ def test_generation_stays_on_the_model_s_device(make, temperature):
     here = written(writer.model, writer.eos_id, temperature)
     with pretend.device() as device:
         model = copy.deepcopy(writer.model).to(device)
-        same(written(model, writer.eos_id, temperature), here)
+        assert_same(written(model, writer.eos_id, temperature), here)
 
 
 def test_rows_that_ended_are_dropped_on_the_model_s_device():
@@ -88,7 +93,7 @@ def test_rows_that_ended_are_dropped_on_the_model_s_device():
     here = written(writer.model, ends, 1.0, 8)
     assert len({len(one.ids) for samples in here for one in samples}) > 2
     with pretend.device() as device:
-        same(written(copy.deepcopy(writer.model).to(device), ends, 1.0, 8), here)
+        assert_same(written(copy.deepcopy(writer.model).to(device), ends, 1.0, 8), here)
 
 
 def test_a_token_is_chosen_on_the_device_of_its_scores():

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-
 import pytest
 
 from infra.bench_align_work import operations
 from infra.bench_align_world import G, L, P
+from tests import project
 from tests.backbone.models import qwen3
-from tests.project import ROOT, environment
 
 TOY = (
     "ingest.market.users=600 ingest.market.items=60 ingest.market.days=60 backbone.width=32 backbone.layers=1 "
@@ -21,12 +17,8 @@ PARTS = ("generate", "score", "reference", "update")
 
 
 def test_it_prints_the_equality_the_parts_of_both_the_floor_and_the_ratio():
-    words = ["--prompts", "4", "--rounds", "1", "--threads", "1", "--set", TOY]
-    done = subprocess.run(
-        [sys.executable, "-m", "infra.bench_align", *words],
-        cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=600, check=True,
-    )  # fmt: skip
-    equality, ours, stock, ratio = [json.loads(line) for line in done.stdout.splitlines()]
+    told = project.bench("bench_align", "--prompts", "4", "--rounds", "1", settings=TOY)
+    equality, ours, stock, ratio = told
     assert max(equality["loss_difference"], equality["gradient_difference"]) < 1e-4
     assert equality["gradients"] == 13
     assert (ours["bench"], stock["bench"]) == ("align, rporec", "align, stock")

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-
 import pytest
 
-from tests.project import ROOT, environment
+from tests import project
 
 TOY = (
     "ingest.market.users=600 ingest.market.items=60 ingest.market.days=60 backbone.width=32 backbone.layers=1 "
@@ -17,26 +13,12 @@ TOY = (
 
 
 def test_it_prints_a_line_a_writer_and_the_ratio():
-    words = [
-        "--prompts",
-        "5",
-        "--batches",
-        "16",
-        "24",
-        "--rounds",
-        "2",
-        "--examples",
-        "40",
-        "--threads",
-        "1",
-        "--set",
-        TOY,
-    ]
-    done = subprocess.run(
-        [sys.executable, "-m", "infra.bench_generate", *words, "--set", TOY],
-        cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300, check=True,
-    )  # fmt: skip
-    ours, plain, ratio = [json.loads(line) for line in done.stdout.splitlines()]
+    told = project.bench(
+        "bench_generate",
+        *["--prompts", "5", "--batches", "16", "24", "--rounds", "2", "--examples", "40"],
+        settings=TOY,
+    )
+    ours, plain, ratio = told
     assert (ours["bench"], plain["bench"]) == ("generate, rporec", "generate, transformers")
     for line in (ours, plain):
         assert (line["prompts"], line["samples"], line["threads"]) == (5, 8, 1)

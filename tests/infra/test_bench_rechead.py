@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-
 import polars as pl
 import pytest
 import torch
 
 from infra.bench_rechead import PlainSASRec, user_windows
-from tests.project import ROOT, environment
+from tests import project
 from tests.rechead import world
 
 TOY = (
@@ -21,12 +17,7 @@ TOY = (
 
 
 def test_it_prints_the_fits_the_ratios_those_of_the_baselines_and_the_seconds_of_judging():
-    words = ["--epochs", "2", "--rounds", "1", "--threads", "1", "--set", TOY]
-    done = subprocess.run(
-        [sys.executable, "-m", "infra.bench_rechead", *words],
-        cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=300, check=True,
-    )  # fmt: skip
-    told = [json.loads(line) for line in done.stdout.splitlines()]
+    told = project.bench("bench_rechead", "--epochs", "2", "--rounds", "1", settings=TOY)
     ours, by_row, by_user, ratios, baselines, metrics, whole, comparisons = told
     for line in (ours, by_row, by_user):
         assert line["targets_per_s"] == pytest.approx(line["targets"] / line["seconds"], rel=0.2)

@@ -1,0 +1,81 @@
+"""The schema of what comes after the evaluation: package, gates, promotion, service, nights.
+
+`rporec.config` puts all sections together.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from rporec.config_data import Section, Share
+
+
+class PackageParams(Section):
+    """What the package says about itself."""
+
+    data_terms: str = Field(min_length=1, description="terms of the data, for the model card")
+    intended_use: str = Field(min_length=1, description="for the model card")
+
+
+class GateParams(Section):
+    """What a challenger must show. No profile may loosen it. Margins are NDCG@10."""
+
+    alpha: float = Field(gt=0, lt=0.5, description="error level of every one-sided gate")
+    resamples: int = Field(ge=99, description="bootstrap resamples")
+    floor_margin: float = Field(ge=0, description="may trail every baseline but popularity by")
+    reasoning_margin: float = Field(ge=0, description="may trail the head without reasoning by")
+    reasoning_strict: bool = Field(description="reasoning must win (interval above 0)")
+    alignment_margin: float = Field(ge=0, description="may trail stage 1 by")
+    alignment_strict: bool = Field(description="alignment must win (interval above 0)")
+    champion_margin: float = Field(ge=0, description="may trail the champion by")
+    anchor_nights: int = Field(ge=1, description="nights over which the best champion stays the anchor")
+    slice_margin: float = Field(ge=0, description="a slice may fall by")
+    min_well_formed: Share = Field(description="least share of well-formed completions")
+    min_grounded: Share = Field(description="least share of grounded thoughts")
+    latency_requests: int = Field(ge=1, description="requests timed for the service gate")
+    max_p95_ms: float = Field(
+        gt=0, description="milliseconds a recommendation with live reasoning may take, 95th percentile"
+    )
+    max_package_mb: float = Field(gt=0, description="MB of the package")
+    max_memory_mb: float = Field(gt=0, description="MB resident with the package loaded")
+
+
+class PromoteParams(Section):
+    """How a passing package becomes the champion."""
+
+    outage_seconds: float = Field(ge=0, description="seconds that a registry outage is waited out")
+    show_items: int = Field(ge=1, description="recommendations printed after a promotion")
+
+
+class ServeParams(Section):
+    """The service."""
+
+    port: int = Field(ge=1, le=65_535, description="TCP port on loopback")
+    threads: int = Field(ge=1, description="CPU threads of one worker")
+    default_k: int = Field(ge=1, description="items returned unless asked otherwise")
+    max_k: int = Field(ge=1, description="most items a request may ask for")
+    max_history: int = Field(ge=1, description="most history items a request may hold")
+    max_reasoning_tokens: int = Field(ge=1, description="tokens of reasoning written live")
+
+    @model_validator(mode="after")
+    def _k(self) -> Self:
+        if self.default_k > self.max_k:
+            raise ValueError("serve.default_k may not exceed serve.max_k")
+        return self
+
+
+class NightsParams(Section):
+    """The nightly schedule."""
+
+    schedule: str | None = Field(min_length=1, description="cron, UTC; null = only by hand")
+    retries: int = Field(ge=0, description="retries of a task")
+    retry_seconds: float = Field(ge=0, description="first wait before a retry, doubled each time")
+    git_remote: str | None = Field(description="where night branches are pushed; null = nowhere")
+
+
+class MonitorParams(Section):
+    """What the service says about its own freshness."""
+
+    max_age_days: int = Field(ge=1, description="days after the champion's data end at which it counts as stale")
