@@ -8,13 +8,13 @@ import shutil
 import polars as pl
 
 from rporec import tables
+from rporec.align.curves import curve
 from rporec.align.gather import Texts, gather_heldout, gather_prompts, load_head
 from rporec.align.heldout import HeldOut
 from rporec.align.run import Trained, train_policy
 from rporec.align.scorer import RewardScorer
 from rporec.align.ship import decide, summarise, why_untrained
 from rporec.align.trainer import Setup, prompt_order
-from rporec.align.watch import curve
 from rporec.backbone.device import require_device
 from rporec.backbone.source import load_writer
 from rporec.backbone.write import groups_of, write_completions

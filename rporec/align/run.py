@@ -16,10 +16,12 @@ from typing import Any
 from transformers.utils.logging import disable_progress_bar
 
 from rporec.align.checkpoints import newest_whole, save_policy
+from rporec.align.curves import Journal, Row, held_row
+from rporec.align.ending import best_step, why_ended
 from rporec.align.heldout import HeldOut
 from rporec.align.scorer import RewardScorer
 from rporec.align.trainer import Policy, Setup
-from rporec.align.watch import Journal, Row, Watcher, best_step, held_row, why_ended
+from rporec.align.watch import Watcher
 from rporec.backbone.source import Writer
 from rporec.config import AlignParams
 from rporec.files import recover_folder
@@ -38,7 +40,7 @@ class Trained:
         best: that step; 0 = the backbone.
         rows: one row a step, step 0 first (the backbone's held-out check).
         rollouts: a sample of rollouts, rows of the ROLLOUTS table.
-        ended: why it stopped before `align.steps` (`rporec.align.watch.why_ended`), "" if it did not.
+        ended: why it stopped before `align.steps` (`rporec.align.ending.why_ended`), "" if it did not.
     """
 
     folder: Path

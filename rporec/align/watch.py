@@ -1,8 +1,7 @@
-"""What a run of reinforcement learning leaves behind step by step, and when it stops.
+"""The watch over a run of reinforcement learning: what it hears of each step, and what it does at held-out checks.
 
-One JSON file a step (`Journal`): after a kill the steps since the last checkpoint are done again and overwrite their
-own files with the same bytes, so curves need no state of their own. The held-out check keeps the best policy and ends
-a run that has stopped improving or has collapsed, by name (`collapse`).
+It writes the curves (`curves`), keeps the best policy, and ends a run that has stopped improving or has collapsed
+(`ending`).
 """
 
 from __future__ import annotations
@@ -10,135 +9,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from rporec.align.curves import COLUMNS, Journal, Row, held_row
+from rporec.align.ending import best_step, why_ended
 from rporec.align.heldout import Held
 from rporec.align.rewards import TERMS
 from rporec.align.trainer import Rollouts
 from rporec.config import AlignParams
 from rporec.errors import InputError
-from rporec.files import read_json, write_json
 from rporec.progress import Progress
 
 KEPT_PROMPTS = 2  # prompts a step whose G rollouts are kept as a sample
-_LONGER = 2.0  # times the backbone's length that is no collapse yet
-_GAMED = 2  # checks in a row that tell a gamed reward from a bad draw
 FIRST_STEPS = 2  # steps without one well-formed completion after which a run is hopeless
-COLUMNS = (
-    "step", "reward", *TERMS, "valid", "well_formed", "zero_variance", "kl", "policy_entropy", "length", "loss",
-    "grad_norm", "heldout_ndcg@10", "heldout_well_formed", "heldout_grounded", "heldout_length",
-)  # fmt: skip
-Row = dict[str, Any]  # numbers, None where a column was not measured at this step
-
-
-class Journal:
-    """The steps of a run in a folder, one JSON file each: `row` (COLUMNS) and `rollouts` (a sample)."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def write(self, step: int, row: Row, rollouts: list[dict[str, Any]]) -> None:
-        """Keep one step, replacing what was there."""
-        write_json(self._folder / f"{step:06d}.json", {"row": row, "rollouts": rollouts})
-
-    def rows(self) -> list[Row]:
-        """Return the rows of all steps in order."""
-        return [entry["row"] for entry in self._entries()]
-
-    def rollouts(self) -> list[dict[str, Any]]:
-        """Return the kept rollouts of all steps in order."""
-        return [rollout for entry in self._entries() for rollout in entry["rollouts"]]
-
-    def forget_after(self, step: int) -> None:
-        """Remove the steps that will be done again."""
-        for file in self._folder.glob("*.json"):
-            if int(file.stem) > step:
-                file.unlink()
-
-    def _entries(self) -> list[dict[str, Any]]:
-        return [read_json(file) for file in sorted(self._folder.glob("*.json"))]
-
-
-def curve(rows: list[Row]) -> pl.DataFrame:
-    """Return the rows as a table, columns as COLUMNS."""
-    kinds = {name: pl.Int64() if name == "step" else pl.Float64() for name in COLUMNS}
-    return pl.DataFrame([[row[name] for name in COLUMNS] for row in rows], schema=kinds, orient="row")
-
-
-def held_row(step: int, held: Held) -> Row:
-    """Return a row that holds a held-out check only."""
-    return {
-        **dict.fromkeys(COLUMNS, None), "step": step, "heldout_ndcg@10": held.ndcg,
-        "heldout_well_formed": held.well_formed, "heldout_grounded": held.grounded, "heldout_length": held.length,
-    }  # fmt: skip
-
-
-def best_step(rows: list[Row], margin: float) -> int:
-    """Return the trained step with the highest held-out NDCG@10 that has not collapsed, the earliest of equals, else 0.
-
-    Args:
-        rows: of all steps so far, step 0 (the backbone) first.
-        margin: `align.collapse_margin`.
-    """
-    start, *checks = _checks(rows)
-    sound = [row for row in checks if not collapse(start, row, margin)]
-    return max(((row["heldout_ndcg@10"], -int(row["step"])) for row in sound), default=(0.0, 0))[1] * -1
-
-
-def collapse(start: Row, row: Row, margin: float) -> str:
-    """Return the name of what has collapsed since the backbone, "" where nothing has.
-
-    `form`, `truth`: the share of well-formed completions, or what of the thoughts is in the prompts, fell by more than
-    `margin`; `length`: completions are less than half or more than twice as long.
-
-    Args:
-        start: the held-out check of step 0.
-        row: a later one.
-        margin: `align.collapse_margin`.
-    """
-    for name, column in (("form", "heldout_well_formed"), ("truth", "heldout_grounded")):
-        if row[column] < start[column] - margin:
-            return name
-    return "" if 0.5 <= row["heldout_length"] / max(start["heldout_length"], 1.0) <= _LONGER else "length"
-
-
-def why_ended(rows: list[Row], params: AlignParams) -> str:
-    """Return why a run ends before its last step, "" where it may go on.
-
-    `collapse of form`, `… truth`, `… length` (`collapse`); `a gamed reward`: at two checks in a row the reward was
-    higher than before the first, and held-out NDCG@10 below the backbone's by more than `align.ship_margin`; `no better
-    step`: the last `align.patience` checks brought nothing better than a check before them.
-
-    Args:
-        rows: of all steps so far, step 0 first.
-        params: margins and patience.
-    """
-    start, *checks = _checks(rows)
-    if not checks:
-        return ""
-    if name := collapse(start, checks[-1], params.collapse_margin):
-        return f"collapse of {name}"
-    if len(checks) > _GAMED and all(_gamed(rows, checks, place, params) for place in range(-_GAMED, 0)):
-        return "a gamed reward"
-    best = best_step(rows, params.collapse_margin)
-    return "no better step" if best and sum(row["step"] > best for row in checks) >= params.patience else ""
-
-
-def _gamed(rows: list[Row], checks: list[Row], place: int, params: AlignParams) -> bool:
-    """Whether the reward rose up to a check (counted from the last) while the held-out measure fell."""
-    start, check = rows[0], checks[place]
-    first = _mean_reward(rows, 0.0, checks[0]["step"])
-    since = _mean_reward(rows, checks[place - 1]["step"], check["step"])
-    return since > first and check["heldout_ndcg@10"] < start["heldout_ndcg@10"] - params.ship_margin
-
-
-def _mean_reward(rows: list[Row], after: float, until: float) -> float:
-    return float(np.mean([row["reward"] for row in rows if after < row["step"] <= until]))
 
 
 def rollout_row(rollouts: Rollouts, generations: int) -> Row:
@@ -250,8 +136,3 @@ class Watcher(TrainerCallback):
         self.journal.write(step, row, self._sample)
         self.rows.append(row)
         self.progress.advance(1, f"reward {row['reward']:.3f}, kl {row['kl']:.4f}")
-
-
-def _checks(rows: list[Row]) -> list[Row]:
-    """Return the rows of held-out checks, that of step 0 first."""
-    return [row for row in rows if row["heldout_ndcg@10"] is not None]

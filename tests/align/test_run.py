@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import load_file
 
 from rporec.align.checkpoints import mark_whole, newest_whole
+from rporec.align.curves import COLUMNS, Journal
+from rporec.align.ending import best_step, collapse, why_ended
 from rporec.align.trainer import Policy, grpo_config, prompt_order
-from rporec.align.watch import COLUMNS, Journal, best_step, collapse, why_ended
 from rporec.errors import InputError
 from rporec.files import sha256_path
 from steps.stage import CUBLAS

@@ -1,0 +1,83 @@
+"""Which step of a run is the best, and when a run ends before its last step, by name.
+
+Pure functions of the rows that the run left (`rporec.align.curves`), so that a resumed run decides alike.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rporec.align.curves import Row
+from rporec.config import AlignParams
+
+_LONGER = 2.0  # times the backbone's length that is no collapse yet
+_GAMED = 2  # checks in a row that tell a gamed reward from a bad draw
+
+
+def best_step(rows: list[Row], margin: float) -> int:
+    """Return the trained step with the highest held-out NDCG@10 that has not collapsed, the earliest of equals, else 0.
+
+    Args:
+        rows: of all steps so far, step 0 (the backbone) first.
+        margin: `align.collapse_margin`.
+    """
+    start, *checks = _checks(rows)
+    sound = [row for row in checks if not collapse(start, row, margin)]
+    best = max(sound, key=lambda row: (row["heldout_ndcg@10"], -row["step"]), default=start)
+    return int(best["step"])
+
+
+def collapse(start: Row, row: Row, margin: float) -> str:
+    """Return the name of what has collapsed since the backbone, "" where nothing has.
+
+    `form`, `truth`: the share of well-formed completions, or what of the thoughts is in the prompts, fell by more than
+    `margin`; `length`: completions are less than half or more than twice as long.
+
+    Args:
+        start: the held-out check of step 0.
+        row: a later one.
+        margin: `align.collapse_margin`.
+    """
+    for name, column in (("form", "heldout_well_formed"), ("truth", "heldout_grounded")):
+        if row[column] < start[column] - margin:
+            return name
+    return "" if 0.5 <= row["heldout_length"] / max(start["heldout_length"], 1.0) <= _LONGER else "length"
+
+
+def why_ended(rows: list[Row], params: AlignParams) -> str:
+    """Return why a run ends before its last step, "" where it may go on.
+
+    `collapse of form`, `… truth`, `… length` (`collapse`); `a gamed reward`: at two checks in a row the reward was
+    higher than before the first, and held-out NDCG@10 below the backbone's by more than `align.ship_margin`; `no better
+    step`: the last `align.patience` checks brought nothing better than a check before them.
+
+    Args:
+        rows: of all steps so far, step 0 first.
+        params: margins and patience.
+    """
+    start, *checks = _checks(rows)
+    if not checks:
+        return ""
+    if name := collapse(start, checks[-1], params.collapse_margin):
+        return f"collapse of {name}"
+    if len(checks) > _GAMED and all(_gamed(rows, checks, place, params) for place in range(-_GAMED, 0)):
+        return "a gamed reward"
+    best = best_step(rows, params.collapse_margin)
+    return "no better step" if best and sum(row["step"] > best for row in checks) >= params.patience else ""
+
+
+def _gamed(rows: list[Row], checks: list[Row], place: int, params: AlignParams) -> bool:
+    """Whether the reward rose up to a check (counted from the last) while the held-out measure fell."""
+    start, check = rows[0], checks[place]
+    first = _mean_reward(rows, 0.0, checks[0]["step"])
+    since = _mean_reward(rows, checks[place - 1]["step"], check["step"])
+    return since > first and check["heldout_ndcg@10"] < start["heldout_ndcg@10"] - params.ship_margin
+
+
+def _mean_reward(rows: list[Row], after: float, until: float) -> float:
+    return float(np.mean([row["reward"] for row in rows if after < row["step"] <= until]))
+
+
+def _checks(rows: list[Row]) -> list[Row]:
+    """Return the rows of held-out checks, that of step 0 first."""
+    return [row for row in rows if row["heldout_ndcg@10"] is not None]
