@@ -4,11 +4,11 @@ PYTHON := $(VENV)/bin/python
 WORKERS ?= 2
 
 # Variables of `run`, `gate`, `promote`, `serve`: PROFILE=<name> DATA=<folder> SET="align.steps=50 run.seed=1".
-# Of `ablate`: PROFILE=<name> ARMS="reasoning oracle_answer" SEEDS="7 8 9".
+# Of `ablate` and `study`: PROFILE=<name> ARMS="reasoning oracle_answer" SEEDS="7 8 9".
 export PROFILE DATA SET ARMS SEEDS
 
 .DEFAULT_GOAL := help
-.PHONY: setup setup-minilm check test test-platform ablate bench-data bench-generate bench-rechead bench-align run serve gate promote lock clean help
+.PHONY: setup setup-minilm check test test-platform ablate study bench-data bench-generate bench-rechead bench-align run serve gate promote lock clean help
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -53,6 +53,9 @@ bench-rechead: setup ## speed of the history tower's fit against a plain SASRec,
 
 ablate: setup ## what each part of the reasoning is worth, on the last run of PROFILE=; ARMS= and SEEDS= are optional
 	@"$(PYTHON)" -m infra.ablate
+
+study: setup ## does alignment pay? settings of the reward, and stage 2 against stage 1, on the last run; ARMS= and SEEDS= likewise
+	@"$(PYTHON)" -m infra.study
 
 bench-align: setup ## a step of reinforcement learning against stock TRL: loss, gradients, seconds by part (3 minutes, likewise)
 	@"$(PYTHON)" -m infra.bench_align
