@@ -65,6 +65,7 @@ SETTINGS = {
     "truth_3": Setting("a true thought is worth .3", {}, {"grounded": 0.3}),
     "truth_10": Setting("a true thought is worth 1", {}, {"grounded": 1.0}),
     "faster": Setting("three times the learning rate", {"learning_rate": 3e-4}, {}),
+    "brisk": Setting("three times the learning rate, a true thought is worth .3", {"learning_rate": 3e-4}, {"grounded": 0.3}),
     "looser": Setting("a tenth of the KL weight", {"beta": 0.01}, {}),
 }  # fmt: skip
 
