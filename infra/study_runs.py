@@ -66,6 +66,15 @@ SETTINGS = {
     "truth_10": Setting("a true thought is worth 1", {}, {"grounded": 1.0}),
     "faster": Setting("three times the learning rate", {"learning_rate": 3e-4}, {}),
     "brisk": Setting("three times the learning rate, a true thought is worth .3", {"learning_rate": 3e-4}, {"grounded": 0.3}),
+    "strong": Setting(
+        "ten times the learning rate, a fifth of the KL weight, three times the steps, a true thought is worth 1",
+        {"learning_rate": 1e-3, "beta": 0.02, "steps": 48, "eval_every": 16}, {"grounded": 1.0},
+    ),
+    "strong_all": Setting(
+        "as `strong`, gradients on all tokens",
+        {"learning_rate": 1e-3, "beta": 0.02, "steps": 48, "eval_every": 16, "top_entropy_quantile": 1.0},
+        {"grounded": 1.0},
+    ),
     "looser": Setting("a tenth of the KL weight", {"beta": 0.01}, {}),
 }  # fmt: skip
 
