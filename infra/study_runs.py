@@ -70,10 +70,9 @@ SETTINGS = {
         "ten times the learning rate, a fifth of the KL weight, three times the steps, a true thought is worth 1",
         {"learning_rate": 1e-3, "beta": 0.02, "steps": 48, "eval_every": 16}, {"grounded": 1.0},
     ),
-    "strong_all": Setting(
-        "as `strong`, gradients on all tokens",
-        {"learning_rate": 1e-3, "beta": 0.02, "steps": 48, "eval_every": 16, "top_entropy_quantile": 1.0},
-        {"grounded": 1.0},
+    "truthful": Setting(
+        "five times the learning rate, half the KL weight, six times the steps, a true thought is worth 2",
+        {"learning_rate": 5e-4, "beta": 0.05, "steps": 96, "eval_every": 24}, {"grounded": 2.0},
     ),
     "looser": Setting("a tenth of the KL weight", {"beta": 0.01}, {}),
 }  # fmt: skip
