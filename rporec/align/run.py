@@ -90,7 +90,7 @@ def train_policy(
             _watch(policy, params, journal, heldout, progress)
             policy.train(resume_from_checkpoint=str(resumed[1]) if resumed else None)
     rows = journal.rows()
-    best, ended = best_step(rows, params.collapse_margin), why_ended(rows, params)
+    best, ended = best_step(rows, params), why_ended(rows, params)
     if ended:
         log.info(
             "align: ended after step %d of %d: %s; the best is step %d", rows[-1]["step"], params.steps, ended, best
