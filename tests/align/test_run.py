@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from rporec.align.checkpoints import mark_whole, newest_whole
 from rporec.align.curves import COLUMNS, Journal
 from rporec.align.ending import best_step, collapse, why_ended
-from rporec.align.trainer import Policy, grpo_config, prompt_order
+from rporec.align.settings import grpo_config
+from rporec.align.trainer import Policy, prompt_order
 from rporec.errors import InputError
 from rporec.files import sha256_path
 from steps.stage import CUBLAS
@@ -99,7 +100,7 @@ def test_a_run_that_is_stopped_ends_with_the_same_bytes(backbone, undisturbed, t
 
 def test_a_torn_checkpoint_costs_steps_but_not_the_result(backbone, undisturbed, tmp_path):
     run_until(5, backbone, tmp_path)
-    torn = tmp_path / "checkpoints" / "checkpoint-4" / "optimizer.pt"
+    torn = tmp_path / "checkpoints" / "checkpoint-4" / "optimizer.safetensors"
     torn.write_bytes(torn.read_bytes()[:100])
     resumed = runs.run(backbone, tmp_path, runs.small())
     assert resumed.rows == undisturbed.rows
