@@ -47,12 +47,14 @@ class AlignParams(Section):
         ge=1, description="completions a forward pass of one process at most; divides what a process has of a step"
     )
     zero_variance: Literal["keep", "skip", "resample"] = Field(
-        description="groups whose completions all earn the same: keep (their KL and their number count), skip (they are "
-        "left out of the loss) or resample (their completions are drawn again)"
+        description="groups whose completions all earn the same: keep (their KL and their number count), skip (they "
+        "are left out of the loss) or resample (their completions are drawn again)"
     )
     resample_tries: int = Field(ge=1, le=100, description="draws after the first; read by zero_variance resample")
     lora_rank: int = Field(ge=0, description="rank of LoRA adapters, merged before saving; 0 = all weights are tuned")
-    processes: int = Field(ge=1, le=64, description="processes that train together, one a GPU; divides prompts_per_step")
+    processes: int = Field(
+        ge=1, le=64, description="processes that train together, one a GPU; divides prompts_per_step"
+    )
     parallel: Literal["ddp", "fsdp"] = Field(
         description="how several processes share the work, by infra/accelerate/<this>.yaml: each has all weights (ddp) "
         "or a part of them (fsdp)"

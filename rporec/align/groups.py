@@ -39,9 +39,7 @@ def flat(rewards: Sequence[float], generations: int) -> npt.NDArray[np.bool_]:
     return np.asarray(spread < _SAME)
 
 
-def sample_again(
-    prompts: int, tries: int, sample: Sample, score: Score
-) -> tuple[list[list[Draw]], list[list[Scored]]]:
+def sample_again(prompts: int, tries: int, sample: Sample, score: Score) -> tuple[list[list[Draw]], list[list[Scored]]]:
     """Sample every prompt, and again the ones whose completions all earn the same, at most `tries` times.
 
     Args:

@@ -99,7 +99,7 @@ def load_optimizer(
 def save_random(path: Path) -> None:
     """Write the state of Python's, numpy's and torch's generators beside `path`, as .json and .safetensors."""
     version, words, gauss = random.getstate()
-    numpy: dict[str, Any] = np.random.get_state(legacy=False)  # type: ignore[assignment]
+    numpy: dict[str, Any] = np.random.get_state(legacy=False)
     tensors = {"cpu": torch.random.get_rng_state(), "numpy": torch.from_numpy(numpy["state"]["key"].astype(np.int64))}
     if torch.cuda.is_available():
         tensors["cuda"] = torch.cuda.get_rng_state()

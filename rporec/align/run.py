@@ -29,6 +29,7 @@ from rporec.align.vllm import require_server
 from rporec.align.watch import Watcher
 from rporec.backbone.source import Writer
 from rporec.config import AlignParams
+from rporec.errors import InputError
 from rporec.files import recover_folder, sha256_path
 from rporec.progress import Progress
 
@@ -80,8 +81,13 @@ def train_policy(
     journal = Journal(setup.work / "journal")
     if not is_finished(setup.work):
         require_server(params.vllm)
-        made_of = _made_of(params, setup, prompts)
-        with grpo_config(params, setup).main_process_first():
+        made_of, config = _made_of(params, setup, prompts), grpo_config(params, setup)
+        if config.world_size != params.processes:
+            raise InputError(
+                "this run wants another number of processes", field="align.processes", value=params.processes,
+                rule=f"{config.world_size}, which were started", cure="let the stage align start them, or set it to 1",
+            )  # fmt: skip
+        with config.main_process_first():
             claim(setup.work, made_of)
             resumed = newest_whole(setup.checkpoints)
             _tidy(setup, journal, resumed, writer)

@@ -4,7 +4,7 @@
 come from `rporec.backbone.generate` (or a vLLM server) and their log-probabilities from `passes` (each prompt computed
 once for its G completions), groups are kept whole and ordered by the step number and not by a random state, and those
 without variance may be drawn again or left out (`groups`). Loss, clipping, KL and the entropy mask are TRL's own. Not
-here: the mapping of parameters (`settings`), checkpoints (`plain`), the reward (`rewards`, `scorer`), the watch (`watch`).
+here: the mapping of parameters (`settings`), checkpoints (`plain`), the reward (`scorer`), what is watched (`watch`).
 """
 
 from __future__ import annotations
@@ -132,9 +132,7 @@ class Policy(PlainCheckpoints):
             model = merged_copy(self.model, fresh, self.params.lora_rank)
         save_policy(model, self.writer.tokenizer, self.setup.best, weights)
 
-    def _score(
-        self, owners: Sequence[int], ids: Sequence[list[int]], entropies: Sequence[list[float]]
-    ) -> list[Scored]:
+    def _score(self, owners: Sequence[int], ids: Sequence[list[int]], entropies: Sequence[list[float]]) -> list[Scored]:
         return self.scorer.score(owners, [self.writer.decode(one) for one in ids], entropies)
 
     def _tokenize_prompts(self, prompts: list[str]) -> tuple[list[list[int]], None, dict[str, Any]]:

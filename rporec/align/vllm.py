@@ -12,7 +12,9 @@ from rporec.config import VllmParams
 from rporec.errors import InputError
 
 _FIELD = "align.vllm.url"
-_START = "start it (VLLM_SERVER_DEV_MODE=1 vllm serve <backbone folder> --weight-transfer-config '{\"backend\": \"nccl\"}')"
+_START = (
+    'start it (VLLM_SERVER_DEV_MODE=1 vllm serve <backbone folder> --weight-transfer-config \'{"backend": "nccl"}\')'
+)
 
 
 def require_server(params: VllmParams) -> None:

@@ -12,7 +12,7 @@ from trl import GRPOTrainer
 from rporec.align import passes
 from rporec.align.rewards import NOTHING
 from rporec.align.scorer import Scored
-from rporec.align.settings import Setup, grpo_config, peft_config
+from rporec.align.settings import Setup, grpo_config
 from rporec.align.trainer import Policy, row_order
 from tests.align import world
 from tests.backbone.models import bloom, llama, qwen3
