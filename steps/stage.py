@@ -12,7 +12,6 @@ import os
 import random
 import resource
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -23,7 +22,7 @@ import numpy as np
 import yaml
 from threadpoolctl import threadpool_limits
 
-from rporec import config
+from rporec import config, home
 from rporec.errors import InputError
 from rporec.files import recover_folder, replace_folder, sha256_path, write_json
 
@@ -145,18 +144,8 @@ def execute(name: str, body: Body, root: Path, *, uses_torch: bool = True) -> Ou
 
 
 def home_folder(root: Path) -> Path:
-    """Return RPOREC_HOME; unset or empty, var/ of the main checkout, which all worktrees share.
-
-    Args:
-        root: a checkout or a worktree; outside a git repository its own var/ is meant.
-    """
-    given = os.environ.get("RPOREC_HOME", "")
-    if given:
-        return Path(given).expanduser().resolve()
-    command = ["git", "-C", str(root), "rev-parse", "--path-format=absolute", "--git-common-dir"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    top = Path(found.stdout.strip()).parent if found.returncode == 0 else root
-    return top.resolve() / "var"
+    """Return RPOREC_HOME of this process's environment, see `rporec.home`."""
+    return home.home_folder(root, os.environ)
 
 
 def _seed(run: config.RunParams, *, uses_torch: bool) -> None:
