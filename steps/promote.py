@@ -26,7 +26,7 @@ from steps.stage import guarded
 log = logging.getLogger("rporec")
 
 
-def promote(root: Path, *, must: bool, aim: Aim = "champion") -> Settled:
+def promote(root: Path, *, must: bool, aim: Aim = "champion", again: bool = False) -> Settled:
     """Record the run below `root`, promote its package when its verdict passed, and tell the outcome in one line.
 
     Raises:
@@ -35,7 +35,7 @@ def promote(root: Path, *, must: bool, aim: Aim = "champion") -> Settled:
     """
     started = time.monotonic()
     params, place = config.load(root / "params.yaml"), locate(root, os.environ)
-    actor = Actor(getpass.getuser(), commit.git_commit(root), aim)
+    actor = Actor(getpass.getuser(), commit.git_commit(root), aim, again)
     done = record.patiently(lambda: settle(root, place, params, actor), params.promote.outage_seconds, place.uri)
     write_json(root / summary.PROMOTION, done.note())
     if done.version is not None and aim != "challenger":
@@ -47,7 +47,7 @@ def promote(root: Path, *, must: bool, aim: Aim = "champion") -> Settled:
     if must and done.taken_back:
         raise InputError(
             done.told, field="AGAIN", rule="a version that was rolled back comes back only by hand",
-            cure=f"make rollback TO={done.version}, or judge it anew (make gate) and make promote AGAIN=1",
+            cure="make promote AGAIN=1",
         )  # fmt: skip
     log.info("promote: %s (%.1f s)", done.told, seconds)
     return done
@@ -79,10 +79,10 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="promote a version that was rolled back")
     parser.add_argument("--challenger", action="store_true", help="make it the challenger; the champion stays")
     given = parser.parse_args()
-    aim: Aim = "challenger" if given.challenger else "again" if given.again else "champion"
+    aim: Aim = "challenger" if given.challenger else "champion"
     # Waiting is done here, with words (record.patiently); MLflow's own seven silent retries would double it.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    guarded(lambda: promote(Path.cwd(), must=given.must, aim=aim))
+    guarded(lambda: promote(Path.cwd(), must=given.must, aim=aim, again=given.again))
 
 
 if __name__ == "__main__":

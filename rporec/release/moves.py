@@ -11,10 +11,10 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from rporec.release import audit, lookup
+from rporec.release import alias, audit, lookup
 from rporec.release.audit_row import Act, Row
 from rporec.release.lookup import ALIASES
-from rporec.release.place import Place, client
+from rporec.release.place import Place
 
 log = logging.getLogger(__name__)
 
@@ -31,8 +31,8 @@ class Cause:
 
 def aliases(place: Place, model: str) -> dict[str, int | None]:
     """Return the version number that each alias points at, None = not set."""
-    found = {alias: lookup.by_alias(place.uri, model, alias) for alias in ALIASES}
-    return {alias: version.number if version else None for alias, version in found.items()}
+    found = {name: lookup.by_alias(place.uri, model, name) for name in ALIASES}
+    return {name: version.number if version else None for name, version in found.items()}
 
 
 def carry_out(place: Place, model: str, cause: Cause, wanted: Mapping[str, int | None]) -> None:
@@ -47,9 +47,9 @@ def carry_out(place: Place, model: str, cause: Cause, wanted: Mapping[str, int |
     audit.ready(place.audit)
     now, name = aliases(place, model), uuid.uuid4().hex
     changes = [
-        _row(model, cause, alias, (now[alias], number), name)
-        for alias, number in wanted.items()
-        if now[alias] != number
+        _row(model, cause, which, (now[which], number), name)
+        for which, number in wanted.items()
+        if now[which] != number
     ]
     audit.intend(place.audit, changes)
     _apply(place, changes)
@@ -80,27 +80,21 @@ def _note_found(place: Place, model: str, who: str) -> None:
     cause = Cause("found", who, "", "reconciled: the alias had been moved by other means, without a row")
     now, name = aliases(place, model), uuid.uuid4().hex
     found = [
-        _row(model, cause, alias, (last.get(alias), number), name)
-        for alias, number in now.items()
-        if last.get(alias) != number
+        _row(model, cause, which, (last.get(which), number), name)
+        for which, number in now.items()
+        if last.get(which) != number
     ]
     for row in found:
         log.warning("the audit lacked the move of %s of %s to version %s; added", row.alias, model, row.to_version)
-    audit.close(place.audit, found, "done")
+    if found:
+        audit.close(place.audit, found, "done")
 
 
-def _row(model: str, cause: Cause, alias: str, versions: tuple[int | None, int | None], name: str) -> Row:
+def _row(model: str, cause: Cause, which: str, versions: tuple[int | None, int | None], name: str) -> Row:
     when = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-    return Row(when, cause.who, model, alias, *versions, cause.verdict_hash, cause.reason, cause.act, name)
+    return Row(when, cause.who, model, which, *versions, cause.verdict_hash, cause.reason, cause.act, name)
 
 
 def _apply(place: Place, changes: Sequence[Row]) -> None:
     for row in changes:
-        _set(place, row.model, row.alias, row.to_version)
-
-
-def _set(place: Place, model: str, alias: str, number: int | None) -> None:
-    if number is None:
-        client(place).delete_registered_model_alias(model, alias)
-    else:
-        client(place).set_registered_model_alias(model, alias, str(number))
+        alias.put(place, row.model, row.alias, row.to_version)

@@ -66,7 +66,7 @@ def locate(root: Path, environment: Mapping[str, str]) -> Place:
     """
     home = home_folder(root, environment)
     uri = environment.get("MLFLOW_TRACKING_URI") or lookup.default_uri(home)
-    return Place(uri, home, environment.get("RPOREC_AUDIT_URL", ""))
+    return Place(uri, home, audit_url=environment.get("RPOREC_AUDIT_URL", ""))
 
 
 def client(place: Place) -> Any:  # noqa: ANN401 - MLflow ships no types

@@ -21,7 +21,7 @@ from rporec.release.place import Place as Place  # as ...: callers know both fro
 from rporec.release.place import client as client
 from rporec.release.verdict import BoundVerdict
 
-Aim = Literal["champion", "again", "challenger"]
+Aim = Literal["champion", "challenger"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Request:
         source: address of that artefact folder.
         tags: git_commit, dvc_lock_hash, data_hash, as_of: what the version carries beside package_hash and verdict.
         who: the user who acts.
-        aim: what it is to become; `again` = champion, though it was rolled back.
+        aim: what it is to become.
     """
 
     package: Path
@@ -166,8 +166,7 @@ def mend(place: Place, model: str, who: str, wait_seconds: float) -> None:
 def promote(place: Place, model: str, request: Request, wait_seconds: float) -> Promotion:
     """Make a package a version, and champion (the old one becomes `previous`) or, where that is asked, `challenger`.
 
-    A package that has been champion already is returned as it stands, unless it was rolled back and is asked for by
-    `again`.
+    A package that has been champion already is returned as it stands.
 
     Raises:
         InputError: the package may not be promoted (see `check`), or another promotion runs for longer than
@@ -177,7 +176,7 @@ def promote(place: Place, model: str, request: Request, wait_seconds: float) -> 
         package_hash = manifest.verify(request.package).package_hash
         moves.reconcile(place, model, request.who)
         known = registered(place, model, package_hash)
-        if known is not None and (request.aim != "again" or taken_back(place, model, known) is None):
+        if known is not None:
             return Promotion(known, moved=False, replaced=None)
         check(place, model, request.package, request.verdict, request.tags.get("as_of", ""))
         version = _register(place, model, request, package_hash)
@@ -187,8 +186,7 @@ def promote(place: Place, model: str, request: Request, wait_seconds: float) -> 
             cause = Cause("challenge", request.who, request.verdict.digest, reason)
             moves.carry_out(place, model, cause, {CHALLENGER: version.number})
             return Promotion(version, moved=False, replaced=None)
-        told = f"{reason}; by hand, after its rollback" if known else reason
-        cause = Cause("promote", request.who, request.verdict.digest, told)
+        cause = Cause("promote", request.who, request.verdict.digest, reason)
         wanted: dict[str, int | None] = {CHAMPION: version.number, CHALLENGER: None}
         if replaced is not None:
             wanted[PREVIOUS] = replaced

@@ -1,11 +1,10 @@
 """Rollback: users get an earlier version back, at once and without a judgement, but only one that is whole.
 
-The service follows the alias by itself; see `bento/`. Imports nothing heavy but MLflow's client.
+The service follows the alias by itself; see `bento/`. On an sqlite registry MLflow is not even imported.
 """
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 from rporec.errors import InputError
@@ -14,7 +13,6 @@ from rporec.release.lock import single_writer
 from rporec.release.lookup import CHALLENGER, CHAMPION, PREVIOUS, Version
 from rporec.release.place import Place
 
-log = logging.getLogger(__name__)
 _LIST = "make versions lists them"
 
 
@@ -63,13 +61,34 @@ def rollback(place: Place, model: str, wish: Wish, wait_seconds: float) -> Rollb
                 f"version {target.number} of {model} is the champion already",
                 field="TO", value=target.number, rule="another version than the champion", cure=_LIST,
             )  # fmt: skip
-        registry.local_package(place, target)
         cause = moves.Cause("rollback", wish.who, target.tags.get("verdict_hash", ""), wish.reason)
-        wanted: dict[str, int | None] = {CHAMPION: target.number, PREVIOUS: now.number}
-        if moves.aliases(place, model)[CHALLENGER] == target.number:
-            wanted[CHALLENGER] = None
-        moves.carry_out(place, model, cause, wanted)
+        _exchange(place, cause, target, now.number)
         return Rollback(target, now.number)
+
+
+def bring_back(place: Place, version: Version, who: str, wait_seconds: float) -> None:
+    """Make a version that was rolled back the champion again: a person's wish, against the rule of the schedules.
+
+    Raises:
+        InputError: its package is not whole, or another promotion or rollback runs for longer than `wait_seconds`.
+    """
+    with single_writer(place.audit, wait_seconds):
+        moves.reconcile(place, version.model, who)
+        now = registry.champion(place, version.model)
+        if now is None or now.number != version.number:
+            reason = "promoted again by hand, though it was rolled back"
+            cause = moves.Cause("promote", who, version.tags.get("verdict_hash", ""), reason)
+            _exchange(place, cause, version, None if now is None else now.number)
+
+
+def _exchange(place: Place, cause: moves.Cause, target: Version, replaced: int | None) -> None:
+    registry.local_package(place, target)
+    wanted: dict[str, int | None] = {CHAMPION: target.number}
+    if replaced is not None:
+        wanted[PREVIOUS] = replaced
+    if moves.aliases(place, target.model)[CHALLENGER] == target.number:
+        wanted[CHALLENGER] = None
+    moves.carry_out(place, target.model, cause, wanted)
 
 
 def _default(place: Place, model: str) -> Version:

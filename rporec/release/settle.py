@@ -12,6 +12,7 @@ from rporec.release.audit_row import Row
 from rporec.release.lookup import Version
 from rporec.release.place import Place
 from rporec.release.registry import Aim, Promotion, Request
+from rporec.release.rollback import bring_back
 from rporec.release.verdict import BoundVerdict
 
 
@@ -44,11 +45,19 @@ class Settled:
 
 @dataclass(frozen=True)
 class Actor:
-    """Who acts, the commit of the code, and what the package is to become (see `registry.Request`)."""
+    """Who asks for what.
+
+    Args:
+        who: the user who acts.
+        git_commit: of the code.
+        aim: what the package is to become.
+        again: also where it was rolled back.
+    """
 
     who: str
     git_commit: str
     aim: Aim = "champion"
+    again: bool = False
 
 
 def settle(root: Path, place: Place, params: Params, actor: Actor) -> Settled:
@@ -67,8 +76,12 @@ def settle(root: Path, place: Place, params: Params, actor: Actor) -> Settled:
     registry.mend(place, model, actor.who, wait_seconds)
     known = registry.registered(place, model, package_hash)
     back = registry.taken_back(place, model, known) if known is not None else None
-    if known is not None and (back is None or actor.aim != "again"):
-        return _known(known, back)
+    if known is not None and back is not None and actor.again:
+        bring_back(place, known, actor.who, wait_seconds)
+        told = f"version {known.number} of {model} is the champion again, though it was rolled back"
+        return _known(known, told, taken_back=False)
+    if known is not None:
+        return _known(known, _stays(known, back), taken_back=back is not None)
     judged = verdict.read(root / summary.GATES)
     origin = lineage.origin(root, actor.git_commit)
     registry.check_binding(package, judged)
@@ -91,12 +104,16 @@ def _refused(place: Place, model: str, judged: BoundVerdict) -> str:
     return f"refused by gate {', '.join(judged.failed)}; {users}; the reasons are in reports/gates.json and report.html"
 
 
-def _known(known: Version, back: Row | None) -> Settled:
-    told = f"this package is version {known.number} of {known.model} already"
-    if back is not None:
-        told += f"; {back.who} rolled it back on {back.when} ({back.reason}): it is not promoted again by itself"
+def _known(known: Version, told: str, *, taken_back: bool) -> Settled:
     digest = known.tags.get("verdict_hash", "")
-    return Settled(known.package_hash, "pass", known.number, known.run_id, digest, told, back is not None)
+    return Settled(known.package_hash, "pass", known.number, known.run_id, digest, told, taken_back)
+
+
+def _stays(known: Version, back: Row | None) -> str:
+    told = f"this package is version {known.number} of {known.model} already"
+    if back is None:
+        return told
+    return f"{told}; {back.who} rolled it back on {back.when} ({back.reason}): it is not promoted again by itself"
 
 
 def _promoted(model: str, done: Promotion, aim: Aim) -> str:

@@ -128,16 +128,13 @@ def test_only_ingest_is_told_where_data_lies(root, monkeypatch):
     assert seen == {"ingest": (SECRET, SECRET), "sequence": (None, None)}
 
 
-@pytest.mark.parametrize("given", [None, ""])
-def test_without_a_home_it_is_the_main_checkouts_from_every_worktree(tmp_path, monkeypatch, given):
+def test_without_a_home_it_is_the_main_checkouts_from_every_worktree(tmp_path, monkeypatch):
     checkout, worktree = tmp_path / "checkout", tmp_path / "checkout/runs/tiny"
     checkout.mkdir()
     git(checkout, "init", "--quiet")
     git(checkout, "commit", "--quiet", "--allow-empty", "--message", "first")
     git(checkout, "worktree", "add", "--quiet", "--detach", str(worktree))
     monkeypatch.chdir(tmp_path)
-    if given is not None:
-        monkeypatch.setenv("RPOREC_HOME", given)
     assert stage.home_folder(checkout) == stage.home_folder(worktree) == checkout / "var"
     assert stage.home_folder(tmp_path) == tmp_path / "var", "no repository"
     monkeypatch.setenv("RPOREC_HOME", "~/home")
