@@ -25,6 +25,7 @@ from threadpoolctl import threadpool_limits
 from rporec import config, home
 from rporec.errors import InputError
 from rporec.files import recover_folder, replace_folder, sha256_path, write_json
+from rporec.release import records
 
 log = logging.getLogger("rporec")
 # What CUDA's matrix products want where every run must give the same bits; read when the first one is computed.
@@ -185,5 +186,6 @@ def _record(stage: Stage, outcome: Outcome, seconds: float, peak_mb: float) -> N
             "closing": outcome.closing,
             "seconds": round(seconds, 2),
             "peak_mb": round(peak_mb, 1),
+            records.OUTS: records.folder_hash(stage.root / "outputs" / stage.name),
         },
     )

@@ -9,6 +9,7 @@ import pytest
 
 from rporec.errors import InputError
 from rporec.files import read_json, write_json
+from rporec.release import records
 from steps import stage
 from tests.project import git
 
@@ -35,6 +36,7 @@ def test_outputs_record_and_cleaned_work(root):
     stage.execute("ingest", writes("1"), root, uses_torch=False)
     assert (root / "outputs/ingest/a.txt").read_text() == "1"
     record = read_json(root / "records/ingest.json")
+    assert record["outs"] == records.folder_hash(root / "outputs/ingest")
     assert record["metrics"] == {"x": 1.0}
     assert record["files"] == ["outputs/ingest/a.txt"]
     assert record["params"]["source"] == "market"
