@@ -24,6 +24,7 @@ from rporec import config
 from rporec.errors import InputError
 from rporec.files import read_json
 from rporec.release import layout, lookup, registry
+from rporec.release.place import locate
 
 if TYPE_CHECKING:
     from rporec.recommender import Recommender
@@ -97,12 +98,11 @@ def load() -> Loaded:
     from rporec.recommender import Recommender
 
     given = os.environ.get("RPOREC_PACKAGE", "" if (ROOT / "params.yaml").exists() else "outputs/package")
-    version: registry.Version | None = None
+    version: lookup.Version | None = None
     if given:
         folder = ROOT / given  # an absolute path stays as it is
     else:
-        home = Path(os.environ.get("RPOREC_HOME", ROOT / "var")).resolve()
-        place = registry.Place(os.environ.get("MLFLOW_TRACKING_URI") or lookup.default_uri(home), home)
+        place = locate(ROOT, os.environ)
         model = lookup.model_name(config.load(ROOT / "params.yaml").run.profile)
         found = registry.champion_package(place, model)
         if found is None:
