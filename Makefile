@@ -8,7 +8,7 @@ WORKERS ?= 2
 export PROFILE DATA SET ARMS SEEDS
 
 .DEFAULT_GOAL := help
-.PHONY: setup setup-minilm check test test-platform ablate study bench-data bench-generate bench-rechead bench-align run serve gate promote lock clean help
+.PHONY: setup setup-minilm check test test-platform ablate study bench-data bench-generate bench-rechead bench-align run serve gate promote verify-key lock clean help
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -30,6 +30,9 @@ promote: setup ## make the last package the champion; fails when its verdict is 
 
 serve: setup ## serve the champion on http://localhost:3000 (the port is serve.port)
 	@"$(PYTHON)" -m infra.run --only serve
+
+verify-key: setup ## print the public key of RPOREC_SIGNING_KEY (package.signature ed25519), for RPOREC_VERIFY_KEY of services
+	@"$(PYTHON)" -m infra.verify_key
 
 check: setup ## formatter, linter, strict types on rporec/
 	"$(PYTHON)" -m ruff format --check .

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rporec import config
 from rporec.errors import InputError
-from rporec.release import lookup, registry
+from rporec.release import lookup, registry, signature
 from rporec.release.lookup import Version
 
 NAME = "rporec"
@@ -28,8 +28,10 @@ def build(root: Path) -> str:
         InputError: there is no champion, its package is not whole, or BentoML refused.
     """
     home = Path(os.environ.get("RPOREC_HOME", root / "var")).resolve()
-    place = registry.Place(os.environ.get("MLFLOW_TRACKING_URI") or lookup.default_uri(home), home)
-    model = lookup.model_name(config.load(root / "params.yaml").run.profile)
+    params = config.load(root / "params.yaml")
+    trust = signature.trust_of(params.package.signature, os.environ)
+    place = registry.Place(os.environ.get("MLFLOW_TRACKING_URI") or lookup.default_uri(home), home, trust)
+    model = lookup.model_name(params.run.profile)
     found = registry.champion_package(place, model)
     if found is None:
         raise InputError("there is no champion to build a Bento of", field="model", value=model, cure="make run first")

@@ -16,7 +16,7 @@ from pathlib import Path
 from rporec import config, tables
 from rporec.errors import InputError
 from rporec.files import write_json, write_text
-from rporec.release import commit, lookup, record, summary
+from rporec.release import commit, lookup, record, signature, summary
 from rporec.release.registry import Place
 from rporec.release.settle import Settled, settle
 from steps.stage import guarded, home_folder
@@ -32,7 +32,8 @@ def promote(root: Path, *, must: bool) -> Settled:
     """
     started = time.monotonic()
     params, home = config.load(root / "params.yaml"), home_folder(root)
-    place = Place(os.environ.get("MLFLOW_TRACKING_URI") or lookup.default_uri(home), home)
+    trust = signature.trust_of(params.package.signature, os.environ)
+    place = Place(os.environ.get("MLFLOW_TRACKING_URI") or lookup.default_uri(home), home, trust)
     code, who = commit.git_commit(root), getpass.getuser()
     done = record.patiently(lambda: settle(root, place, params, code, who), params.promote.outage_seconds, place.uri)
     write_json(root / summary.PROMOTION, done.note())

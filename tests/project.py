@@ -26,6 +26,8 @@ _SETTINGS = (
     "SET",
     "ARMS",
     "SEEDS",
+    "VERSION",
+    "FROM",
     "MAKE",
     "PYTEST",
     "COV_",

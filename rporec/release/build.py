@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from rporec.catalogue import Catalogue
 from rporec.files import read_json, sha256_file, write_json, write_text
 from rporec.reasoning import lookup
 from rporec.release import card, layout, manifest
-from rporec.release.manifest import Manifest
+from rporec.release.manifest import Manifest, Signature
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,13 @@ class Parts:
     settings: layout.Settings
 
 
-def build(parts: Parts, folder: Path) -> Manifest:
+def build(parts: Parts, folder: Path, sign: Callable[[str], Signature | None] | None = None) -> Manifest:
     """Write the package into an empty folder and return its manifest.
+
+    Args:
+        parts: what it is made from.
+        folder: where it goes.
+        sign: gives the signature of a package hash (`signature.signer`); None leaves the package unsigned.
 
     Raises:
         InputError: a part is missing, unreadable, or of a kind that a package may not hold.
@@ -74,7 +80,7 @@ def build(parts: Parts, folder: Path) -> Manifest:
     write_json(folder / layout.METRICS, metrics)
     facts = card.CardFacts(parts.lineage, parts.params, metrics, read_json(parts.samples))
     write_text(folder / layout.CARD, card.build(facts))
-    return manifest.write(folder)
+    return manifest.write(folder, sign)
 
 
 def count_purchases(items: pl.DataFrame, rows: list[pl.DataFrame]) -> pl.DataFrame:

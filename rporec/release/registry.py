@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from rporec.errors import InputError
-from rporec.release import audit, lookup, manifest
+from rporec.release import audit, lookup, manifest, signature
 from rporec.release.lookup import CHAMPION, PREVIOUS, Version
+from rporec.release.signature import UNSIGNED, Trust
 from rporec.release.verdict import BoundVerdict
 
 log = logging.getLogger(__name__)
@@ -28,10 +29,12 @@ class Place:
     Args:
         uri: MLflow tracking URI (sqlite file or server); tracking and registry are the same.
         home: RPOREC_HOME: artefacts of an sqlite registry, the audit, fetched packages.
+        trust: which packages are let in by promotion and handed out as the champion.
     """
 
     uri: str
     home: Path
+    trust: Trust = UNSIGNED
 
     @property
     def audit(self) -> Path:
@@ -118,7 +121,7 @@ def local_package(place: Place, version: Version) -> Path:
         InputError: the package's files do not match its manifest or the version's tag.
     """
     folder = lookup.package_folder(place.uri, version, place.cache)
-    found = manifest.verify(folder).package_hash
+    found = signature.verify(folder, place.trust).package_hash
     if found != version.package_hash:
         raise InputError(
             f"version {version.number} of {version.model} does not hold the package that it was made for",
@@ -202,7 +205,7 @@ def promote(place: Place, model: str, request: Request, wait_seconds: float) -> 
             `wait_seconds`.
     """
     with audit.single_writer(place.audit, wait_seconds):
-        package_hash = manifest.verify(request.package).package_hash
+        package_hash = signature.verify(request.package, place.trust).package_hash
         _mend_audit(place, model, request.who)
         known = registered(place, model, package_hash)
         if known is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rporec.config import Params
-from rporec.release import lineage, lookup, manifest, record, registry, summary, verdict
+from rporec.release import lineage, lookup, record, registry, signature, summary, verdict
 from rporec.release.registry import Place, Promotion, Request
 from rporec.release.verdict import BoundVerdict
 
@@ -40,7 +40,7 @@ def settle(root: Path, place: Place, params: Params, git_commit: str, who: str) 
             or another promotion that does not end.
     """
     model, package = lookup.model_name(params.run.profile), root / summary.PACKAGE
-    package_hash = manifest.verify(package).package_hash
+    package_hash = signature.verify(package, place.trust).package_hash
     wait_seconds = params.promote.outage_seconds
     registry.mend(place, model, who, wait_seconds)
     known = registry.registered(place, model, package_hash)

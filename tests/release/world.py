@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from rporec.rechead.residual import ReasoningResidual
 from rporec.rechead.tower import TowerShape
 from rporec.rechead.train import Fit, refit_tower
 from rporec.release import build, layout
+from rporec.release.manifest import Signature
 from rporec.transitions import Transitions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -155,8 +157,9 @@ def metrics() -> dict[str, object]:
 
 
 def write_package(
-    folder: Path, root: Path, *, as_of: str = "2026-01-01", mark: str = "", settings: layout.Settings = SETTINGS
-) -> str:
+    folder: Path, root: Path, *, as_of: str = "2026-01-01", mark: str = "", settings: layout.Settings = SETTINGS,
+    sign: Callable[[str], Signature | None] | None = None,
+) -> str:  # fmt: skip
     """Build a package from `write_outputs(root)` with the library; return its hash. `mark` makes another package."""
     outputs = root / "outputs"
     parts = build.Parts(
@@ -166,13 +169,14 @@ def write_package(
         metrics=outputs / "evaluate/metrics.json", samples=outputs / "evaluate/samples.json",
         lineage={"profile": "demo", "data_hash": data_hash(outputs), "as_of": as_of, "ships": "backbone"},
         params={
-            "ingest": {"source": "market"}, "package": {"intended_use": f"a test {mark}", "data_terms": "none"},
+            "ingest": {"source": "market"},
+            "package": {"intended_use": f"a test {mark}", "data_terms": "none", "signature": "none"},
             "backbone": {"name": None}, "rechead": {"architecture": "hybrid"}, "align": {"steps": 1},
         },
         settings=settings,
     )  # fmt: skip
     folder.mkdir(parents=True)
-    return build.build(parts, folder).package_hash
+    return build.build(parts, folder, sign).package_hash
 
 
 def data_hash(outputs: Path) -> str:
