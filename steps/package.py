@@ -52,7 +52,7 @@ def package(stage: Stage) -> Outcome:
     return Outcome(
         f"{len(manifest.files)} files, {size_mb:.1f} MB, ships the {ships}, hash {manifest.package_hash[:12]}",
         {"size_mb": size_mb, "files": float(len(manifest.files))},
-        ("card.md", "manifest.json", "lineage.json"),
+        ("card.md", "card.html", "manifest.json", "lineage.json"),
     )
 
 

@@ -19,7 +19,7 @@ from rporec import tables
 from rporec.catalogue import Catalogue
 from rporec.files import read_json, sha256_file, write_json, write_text
 from rporec.reasoning import lookup
-from rporec.release import card, layout, manifest
+from rporec.release import card, document, layout, manifest
 from rporec.release.manifest import Manifest, Signature
 
 
@@ -79,7 +79,9 @@ def build(parts: Parts, folder: Path, sign: Callable[[str], Signature | None] | 
     write_json(folder / layout.PARAMS, parts.params)
     write_json(folder / layout.METRICS, metrics)
     facts = card.CardFacts(parts.lineage, parts.params, metrics, read_json(parts.samples))
-    write_text(folder / layout.CARD, card.build(facts))
+    name, told = card.title(facts), card.build(facts)
+    write_text(folder / layout.CARD, document.markdown(name, told))
+    write_text(folder / layout.CARD_PAGE, document.html(name, told))
     return manifest.write(folder, sign)
 
 

@@ -141,7 +141,7 @@ def write_outputs(root: Path) -> None:
     lookup.save_neighbours(neighbours(catalogue), outputs / "backbone/neighbours.safetensors")
     write(outputs / "align/align.json", {"ships": "backbone"})
     write(outputs / "evaluate/metrics.json", metrics())
-    write(outputs / "evaluate/samples.json", {})
+    write(outputs / "evaluate/samples.json", samples())
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copy(ROOT / name, root / name)
 
@@ -151,9 +151,24 @@ def neighbours(catalogue: Catalogue) -> np.ndarray:
     return lookup.nearest_items(StaticEncoder.fit(texts, 8, 0).encode(texts), 2)
 
 
+def samples() -> dict[str, object]:
+    one = {
+        "row_id": 3, "history": ["Acme | lamp", "<b>Bolt</b> chair"], "target": "Crux *table*", "top": [], "rank": 2.0,
+        "rank_removed": 7.0, "completion": "<think>t", "thought": "They stay with Acme.", "answer": "Acme lamp",
+        "well_formed": True, "grounded": 1.0,
+    }  # fmt: skip
+    return {"good": [one], "bad": [{**one, "thought": "", "answer": "", "well_formed": False, "grounded": 0.5}] * 4}
+
+
 def metrics() -> dict[str, object]:
     rankers = {ranker: {**FIGURES, "n": 20} for ranker in RANKERS}
-    return {"rows": 20, "users": 17, "items": N, "rankers": rankers}
+    told = {"difference": 0.01, "low": -0.01, "high": 0.03, "smallest_detectable": 0.02, "n": 20, "users": 17}
+    others = {ranker: {"ndcg@10": told, "hr@10": told} for ranker in RANKERS if ranker != "rporec"}
+    weak = {"n": 5, "rankers": {**dict.fromkeys(RANKERS, 0.1), "rporec": 0.02}, "rporec - fusion": told}
+    return {
+        "rows": 20, "users": 17, "items": N, "rankers": rankers, "comparisons": others, "slices": {"item_tail": weak},
+        "intervals": dict.fromkeys(RANKERS, [0.05, 0.15]), "form": {"well_formed": 0.95, "grounded": 0.9, "n": 20},
+    }  # fmt: skip
 
 
 def write_package(

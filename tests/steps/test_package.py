@@ -32,7 +32,7 @@ def test_the_package_holds_what_serves_and_says_what_ships(root: Path) -> None:
     top = {entry.path.split("/")[0] for entry in found.files}
     assert top == {
         "rechead", "writer", "items.parquet", "popularity.parquet", "serving.json", "lineage.json", "params.json",
-        "metrics.json", "card.md",
+        "metrics.json", "card.md", "card.html",
     }  # fmt: skip
     lineage = read_json(package / "lineage.json")
     assert (lineage["profile"], lineage["ships"], lineage["as_of"]) == ("demo", "backbone", "2026-01-01")
