@@ -5,10 +5,11 @@ WORKERS ?= 2
 
 # Variables of `run`, `gate`, `promote`, `serve`: PROFILE=<name> DATA=<folder> SET="align.steps=50 run.seed=1".
 # Of `ablate` and `study`: PROFILE=<name> ARMS="reasoning oracle_answer" SEEDS="7 8 9".
-export PROFILE DATA SET ARMS SEEDS
+# Of `reproduce`, `lineage`: VERSION=<n> PROFILE=<name>; of `reproduce` also FROM=<first stage that runs again>.
+export PROFILE DATA SET ARMS SEEDS VERSION FROM
 
 .DEFAULT_GOAL := help
-.PHONY: setup setup-minilm check test test-platform ablate study bench-data bench-generate bench-rechead bench-align run serve gate promote verify-key lock clean help
+.PHONY: setup setup-minilm check test test-platform ablate study bench-data bench-generate bench-rechead bench-align run serve gate promote reproduce lineage verify-key lock clean help
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -30,6 +31,9 @@ promote: setup ## make the last package the champion; fails when its verdict is 
 
 serve: setup ## serve the champion on http://localhost:3000 (the port is serve.port)
 	@"$(PYTHON)" -m infra.run --only serve
+
+reproduce: setup ## make a version again from its number alone and compare: VERSION=, optional PROFILE=, FROM=<first stage>
+	@"$(PYTHON)" -m infra.reproduce
 
 verify-key: setup ## print the public key of RPOREC_SIGNING_KEY (package.signature ed25519), for RPOREC_VERIFY_KEY of services
 	@"$(PYTHON)" -m infra.verify_key

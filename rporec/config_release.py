@@ -49,6 +49,9 @@ class PromoteParams(Section):
     """How a passing package becomes the champion."""
 
     outage_seconds: float = Field(ge=0, description="seconds that a registry outage is waited out")
+    reproduce_tolerance: float = Field(
+        ge=0, description="by how much any ranking metric of a version made again may differ, absolute"
+    )
     show_items: int = Field(ge=1, description="recommendations printed after a promotion")
 
 

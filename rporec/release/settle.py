@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rporec.config import Params
-from rporec.release import lineage, lookup, record, registry, signature, summary, verdict
+from rporec.release import lineage, lookup, outputs, record, registry, signature, summary, verdict
 from rporec.release.registry import Place, Promotion, Request
 from rporec.release.verdict import BoundVerdict
 
@@ -54,6 +54,7 @@ def settle(root: Path, place: Place, params: Params, git_commit: str, who: str) 
     verdict.check_limits(judged, params.gate)
     if judged.passed:
         registry.check(place, model, package, judged, origin["as_of"])
+    outputs.write(root)
     sent = record.send(place, lineage.run_record(root, params, judged, git_commit))
     if not judged.passed:
         told = _refused(place, model, judged)

@@ -59,9 +59,10 @@ def test_both_forms_say_the_same(facts: card.CardFacts) -> None:
     assert "script" not in page.elements
     for section in sections:
         for block in section.blocks:
-            texts = (
-                [block.text] if isinstance(block, Paragraph) else block.texts if isinstance(block, Points) else block.head
-            )  # fmt: skip
+            if isinstance(block, Paragraph):
+                texts: tuple[str, ...] = (block.text,)
+            else:
+                texts = block.texts if isinstance(block, Points) else (*block.head, *block.rows[0])
             assert all(text in page.text for text in texts)
 
 

@@ -167,7 +167,8 @@ def metrics() -> dict[str, object]:
     weak = {"n": 5, "rankers": {**dict.fromkeys(RANKERS, 0.1), "rporec": 0.02}, "rporec - fusion": told}
     return {
         "rows": 20, "users": 17, "items": N, "rankers": rankers, "comparisons": others, "slices": {"item_tail": weak},
-        "intervals": dict.fromkeys(RANKERS, [0.05, 0.15]), "form": {"well_formed": 0.95, "grounded": 0.9, "n": 20},
+        "intervals": {ranker: [0.05, 0.15] for ranker in RANKERS},
+        "form": {"well_formed": 0.95, "grounded": 0.9, "n": 20},
     }  # fmt: skip
 
 
