@@ -35,6 +35,9 @@ serve: setup ## serve the champion on http://localhost:3000 (the port is serve.p
 reproduce: setup ## make a version again from its number alone and compare: VERSION=, optional PROFILE=, FROM=<first stage>
 	@"$(PYTHON)" -m infra.reproduce
 
+lineage: setup ## from a version's bytes back to verdict, commit, params and data, as text and picture: VERSION=, optional PROFILE=
+	@"$(PYTHON)" -m infra.lineage
+
 verify-key: setup ## print the public key of RPOREC_SIGNING_KEY (package.signature ed25519), for RPOREC_VERIFY_KEY of services
 	@"$(PYTHON)" -m infra.verify_key
 

@@ -95,7 +95,12 @@ def count_purchases(items: pl.DataFrame, rows: list[pl.DataFrame]) -> pl.DataFra
 
 def data_hash(interactions: Path, items: Path) -> str:
     """Return the hash that names the data: SHA-256 over the hashes of the two tables after ingest."""
-    return hashlib.sha256(f"{sha256_file(interactions)}\n{sha256_file(items)}\n".encode()).hexdigest()
+    return name_of_data(sha256_file(interactions), sha256_file(items))
+
+
+def name_of_data(interactions: str, items: str) -> str:
+    """Return the hash that names the data, from the SHA-256 of the two tables."""
+    return hashlib.sha256(f"{interactions}\n{items}\n".encode()).hexdigest()
 
 
 def first_unread_day(interactions: pl.DataFrame, as_of: str | None) -> str:
