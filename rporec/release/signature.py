@@ -103,7 +103,7 @@ def verify(folder: Path, trust: Trust) -> Manifest:
             "the package is not signed" if signature is None else "the package is signed by another scheme",
             file=file, field="signature", value=signature and signature.scheme,
             rule=f"package.signature is {trust.scheme}",
-            cure="sign it (make run with package.signature and the key set makes it anew), or take it from its maker",
+            cure="promote one that is signed (package.signature and the key set, make run), or take it from its maker",
         )  # fmt: skip
     if not any(_holds(trust.scheme, key, signature, found.package_hash) for key in trust.keys):
         raise InputError(
