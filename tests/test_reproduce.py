@@ -1,4 +1,4 @@
-"""A version made again from its number: its code in a clean worktree, its data by hash, no cache to hand anything back."""
+"""A version made again from its number: its code in a clean worktree, its data by hash, nothing from a cache."""
 
 from __future__ import annotations
 

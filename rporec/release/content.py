@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import io
 import json
-import pickletools
 from pathlib import Path
+from pickletools import dis, genops  # they read a pickle and run nothing of it
 
 TEXT_SUFFIXES = frozenset({".json", ".txt", ".md", ".html", ".csv", ".jinja"})
 SUFFIXES = TEXT_SUFFIXES | {".safetensors", ".parquet"}
@@ -33,9 +33,9 @@ def is_pickle(content: bytes) -> bool:
         return True
     opcodes = 0
     try:
-        for _ in pickletools.genops(content):
+        for _ in genops(content):
             opcodes += 1
-        pickletools.dis(content, out=io.StringIO())  # the stack too: "2. Then" is a DUP and a STOP, but of nothing
+        dis(content, out=io.StringIO())  # the stack too: "2. Then" is a DUP and a STOP, but of nothing
     except (ValueError, IndexError, KeyError):
         return False
     return opcodes >= _LEAST_OPCODES
