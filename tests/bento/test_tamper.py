@@ -16,7 +16,7 @@ from rporec.errors import InputError
 from rporec.recommender import Recommender
 from rporec.release import lookup, manifest, registry, verdict
 from rporec.release.registry import Place, Request
-from rporec.release.signature import SIGNING_KEY, Trust, public_key, signer, trust_of
+from rporec.release.signature import SIGNING_KEY, UNSIGNED, Trust, public_key, signer, trust_of
 from tests.release import world
 
 KEY, OTHER = "33" * 32, "44" * 32
@@ -129,6 +129,20 @@ def test_a_champion_that_was_touched_or_signed_by_another_does_not_replace_what_
         service.load()
     assert running.recommender.recommend(["i01"], 5) == before
     assert running.info.version == 1
+    monkeypatch.setenv("RPOREC_PACKAGE", str(workspace / "scratch/package"))
+    with pytest.raises(InputError, match="is not signed"):
+        service.load()
+
+
+def test_a_bento_asks_for_what_its_own_package_was_made_with(package: Path, tmp_path: Path) -> None:
+    (tmp_path / "outputs").mkdir()
+    own = package.rename(tmp_path / "outputs/package")
+    assert service.whom_to_trust(tmp_path, {}) == UNSIGNED
+    stated = json.loads((own / "params.json").read_text())
+    (own / "params.json").write_text(json.dumps({**stated, "package": {"signature": "ed25519"}}))
+    assert service.whom_to_trust(tmp_path, KEYS) == trust_of("ed25519", KEYS)
+    with pytest.raises(InputError, match="no key to check"):
+        service.whom_to_trust(tmp_path, {})
 
 
 def _promote(place: Place, package: Path) -> None:
