@@ -17,6 +17,7 @@ import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import yaml
@@ -90,6 +91,7 @@ def push(root: Path, *stages: str) -> None:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
+    os.chdir(root)  # DVC looks for a stage's name in the current folder
     try:
         with Repo(str(root)) as repo:
             repo.push(targets=list(stages) or None)
@@ -114,25 +116,34 @@ def fetch(root: Path, stages: Sequence[str]) -> None:
     Raises:
         InputError: neither has all of them.
     """
-    from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    targets = list(stages)
-    logging.getLogger("dvc").setLevel(logging.CRITICAL)  # what the first of two places lacks is no error yet
+    os.chdir(root)  # DVC looks for a stage's name in the current folder
     with Repo(str(root)) as repo:
-        for remote in (None, _SHARED):
-            try:
-                repo.fetch(targets=targets, remote=remote)
-                repo.checkout(targets=targets, force=True)
-            except (DvcException, OSError) as error:
-                log.info("reproduce: the %s does not have it (%s)", remote or "DVC remote", _first_line(error))
-            else:
-                return
-    raise InputError(
-        f"the outputs of {', '.join(targets)} cannot be had by hash",
-        file=root / "dvc.lock", rule="run.dvc_remote or the DVC cache in RPOREC_HOME holds them",
-        cure="dvc push where the version was made; or, with the raw source at hand, FROM=ingest (and DATA=)",
-    )  # fmt: skip
+        for stage in stages:
+            if not any(_fetched(repo, stage, remote) for remote in (None, _SHARED)):
+                raise InputError(
+                    f"the outputs of {stage} cannot be had by hash",
+                    file=root / "dvc.lock", rule="run.dvc_remote or the DVC cache in RPOREC_HOME holds them",
+                    cure="dvc push where the version was made; or, with the raw source at hand, FROM=ingest (and DATA=)",
+                )  # fmt: skip
+
+
+def _fetched(repo: Any, stage: str, remote: str | None) -> bool:  # noqa: ANN401 - DVC ships no types
+    from dvc.exceptions import DvcException
+
+    logging.disable(logging.WARNING)  # what the first of two places lacks is no warning yet
+    try:
+        repo.fetch(targets=[stage], remote=remote)
+        repo.checkout(targets=[stage], force=True)
+    except (DvcException, OSError) as error:
+        logging.disable(logging.NOTSET)
+        place = "cache" if remote else "DVC remote"
+        log.info("reproduce: the %s does not have %s (%s)", place, stage, _first_line(error))
+        return False
+    finally:
+        logging.disable(logging.NOTSET)
+    return True
 
 
 def _first_line(error: BaseException) -> str:

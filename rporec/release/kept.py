@@ -5,6 +5,7 @@ Read-only. Older versions keep less: what is not there is None, never made up.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,7 @@ def fetch(place: Place, found: Version, into: Path) -> Kept:
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
+    os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
     try:
         local = download_artifacts(run_id=found.run_id, artifact_path="run", dst_path=str(into), tracking_uri=place.uri)
     except (MlflowException, OSError) as error:
