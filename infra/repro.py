@@ -125,7 +125,7 @@ def fetch(root: Path, stages: Sequence[str]) -> None:
                 raise InputError(
                     f"the outputs of {stage} cannot be had by hash",
                     file=root / "dvc.lock", rule="run.dvc_remote or the DVC cache in RPOREC_HOME holds them",
-                    cure="dvc push where the version was made; or, with the raw source at hand, FROM=ingest (and DATA=)",
+                    cure="dvc push where it was made; or, with the raw source at hand, FROM=ingest (and DATA=)",
                 )  # fmt: skip
 
 
