@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rporec import config
 from rporec.errors import InputError
-from rporec.release import lookup, registry
+from rporec.release import lookup, registry, signature
 from rporec.release.lookup import Version
 from rporec.release.place import locate
 
@@ -28,8 +28,9 @@ def build(root: Path) -> str:
     Raises:
         InputError: there is no champion, its package is not whole, or BentoML refused.
     """
-    place = locate(root, os.environ)
-    model = lookup.model_name(config.load(root / "params.yaml").run.profile)
+    params = config.load(root / "params.yaml")
+    place = locate(root, os.environ, signature.trust_of(params.package.signature, os.environ))
+    model = lookup.model_name(params.run.profile)
     found = registry.champion_package(place, model)
     if found is None:
         raise InputError("there is no champion to build a Bento of", field="model", value=model, cure="make run first")

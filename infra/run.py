@@ -123,6 +123,8 @@ def judge(space: Workspace) -> None:
         return
     if where.unjudged:
         act(space, "gate")
+    if read_json(space.root / summary.GATES)["verdict"] == "pass":
+        repro.push(space.root, "ingest")  # first: a version is made again from its number and the DVC remote
     act(space, "promote")  # a failing package too: it stays in MLflow as a run
     write_text(mark, key)
 
