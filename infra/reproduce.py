@@ -27,6 +27,7 @@ from rporec.files import read_json, sha256_file, write_json
 from rporec.release import build, kept, layout, lookup, manifest, outputs, reproduction, signature, summary
 from rporec.release.kept import Kept
 from rporec.release.lookup import Version
+from rporec.release.place import locate
 from rporec.release.reproduction import Comparison
 from steps.stage import guarded, home_folder
 
