@@ -124,7 +124,12 @@ def test_undecided_keeps_the_champion_and_says_what_could_be_shown() -> None:
     [(0.95, 0.9, "pass"), (0.9, 0.8, "pass"), (0.89, 0.9, "fail"), (0.95, 0.79, "fail"), (None, None, "fail")],
 )
 def test_form(well_formed: float | None, grounded: float | None, status: str) -> None:
-    assert gates.form_gate({"well_formed": well_formed, "grounded": grounded}, 0.9, 0.8).status == status
+    assert (
+        gates.form_gate(
+            {"well_formed": well_formed, "grounded": grounded, "well_formed as served": 0.95}, 0.9, 0.8
+        ).status
+        == status
+    )
 
 
 def test_slices_fail_on_one_that_fell_and_hold_still_on_noise() -> None:

@@ -19,7 +19,8 @@ FLOORS = (
     {"encode", "transitions", "reasoning", "data", "release.manifest", "release.layout"},
     {"backbone", "rechead", "baselines", "align", "evaluation"},
     {"recommender"},
-    {"release", "evaluation.candidate", "evaluation.rescore", "evaluation.service"},
+    {"release", "evaluation.candidate", "evaluation.rescore", "evaluation.service",
+     "evaluation.contest", "evaluation.trial"},
 )  # fmt: skip
 MAY_IMPORT = {
     "rporec": {"rporec"},
