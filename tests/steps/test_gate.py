@@ -1,5 +1,7 @@
 """The gate on a real toy package: a verdict bound to its bytes, looks counted, worse than the champion refused."""
 
+# ruff: noqa: F811 - fixtures are arguments
+
 import shutil
 from pathlib import Path
 
@@ -40,7 +42,7 @@ def root(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path(shutil.copytree(made, tmp_path / "root"))
 
 
-def serve(place: Place, package: Path, as_of: str = "2026-01-01") -> registry.Promotion:  # noqa: F811
+def serve(place: Place, package: Path, as_of: str = "2026-01-01") -> registry.Promotion:
     """Make a package the champion of the real registry, in place of the one that is."""
     now = registry.champion(place, MODEL)
     against = {"champion": now.number, "champion_hash": now.package_hash} if now else {}
@@ -115,7 +117,7 @@ def test_a_challenger_worse_than_the_champion_is_refused(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     above: int,
-    status: str,  # noqa: F811
+    status: str,
 ) -> None:
     serve(place, another(root, tmp_path, "champion"))
     asked = rank(monkeypatch, {"rporec": 5, "champion": above})
@@ -129,7 +131,7 @@ def test_a_challenger_worse_than_the_champion_is_refused(
         assert stated["verdict"] == "fail"
 
 
-def test_the_same_model_as_the_champion_serves_the_same(root: Path, place: Place, tmp_path: Path) -> None:  # noqa: F811
+def test_the_same_model_as_the_champion_serves_the_same(root: Path, place: Place, tmp_path: Path) -> None:
     """Both by the same path: whatever completions the run stored, no row may differ."""
     serve(place, another(root, tmp_path, "champion"))
     gate.gate(root)
@@ -141,7 +143,7 @@ def test_not_worse_than_the_champion_but_than_the_anchor_is_refused(
     root: Path,
     place: Place,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The first champion was better than the second one, which was never shown to beat it."""
     old, new = (another(root, tmp_path, mark) for mark in ("old", "new"))
@@ -164,7 +166,7 @@ def test_a_pass_is_written_down_with_whether_it_was_shown_better(
     root: Path,
     place: Place,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     champion = another(root, tmp_path, "champion")
     serve(place, champion)
@@ -182,7 +184,7 @@ def test_data_older_than_the_champions_are_a_failing_verdict(
     root: Path,
     place: Place,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     serve(place, another(root, tmp_path, "later", "2026-01-09"), "2026-01-09")
     rank(monkeypatch, {"rporec": 5, "champion": 5})
@@ -194,7 +196,7 @@ def test_a_package_that_was_champion_is_not_judged_again(
     root: Path,
     place: Place,
     monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,  # noqa: F811
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     first = gate.gate(root)
     serve(place, root / "outputs/package")
