@@ -1,4 +1,4 @@
-"""How fast rankers are judged, from their scores on: ranks, all of metrics.json, ten paired comparisons.
+"""How fast rankers are judged, from their scores on: ranks, all of metrics.json, paired comparisons.
 
 A part of `make bench-rechead` (`infra.bench_rechead`). Rows and scores are drawn at random, about as many as Industrial
 has; every row is a group of its own, which is the most work. Not timed: what makes the scores.

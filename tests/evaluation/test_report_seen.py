@@ -60,6 +60,9 @@ def test_every_part_is_seen_offline_and_nothing_runs_over_the_edge(
             assert min(box["width"], box["height"]) > 50
         bars = shown.locator("figure", has_text="rporec minus the other").locator("rect, path.whisker")
         assert bars.count() >= 2 * 10  # a bar and its interval for each of ten rankers
+        rankers = shown.locator("h2:has-text('Rankers') + p + div tr").all()
+        assert len(rankers) == 12
+        assert all(row.bounding_box()["height"] < 45 for row in rankers)  # no figure is broken over two lines
         words = shown.locator("body").inner_text()
         for told in ("may trail markov", "Alignment: reward", "price: values up to 40", "0123456789abcdef", "12.3"):
             assert told in words
