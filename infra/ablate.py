@@ -7,8 +7,6 @@ go to reports/. Nothing here is served or judged by a gate.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import os
 import sys
@@ -20,13 +18,13 @@ from typing import Any
 from infra import deps, lastrun
 from infra.ablate_arms import ARMS, BASELINE, Seed, left_out, other_encoder
 from infra.ablate_texts import Material
-from infra.lastrun import NEEDED, asked_seeds, reports_of
+from infra.lastrun import asked_seeds, reports_of
 from infra.workspace import Workspace
-from rporec import tables, weights
+from rporec import tables
 from rporec.encode.source import identity_of
 from rporec.errors import InputError
 from rporec.evaluation import ablation
-from rporec.files import read_json, sha256_path, write_json, write_text
+from rporec.files import read_json, write_json, write_text
 
 log = logging.getLogger("rporec")
 _STAGES = ("backbone", "cot", "rechead")  # whose code and parameters an arm hangs on
@@ -65,14 +63,6 @@ def asked_arms(text: str, space: Workspace) -> list[str]:
 
 def inputs_hash(space: Workspace) -> str:
     """Return what names the folder of the arms: a hash of the run's outputs, parameters, encoders and code."""
-    digest = hashlib.sha256()
-    for name in NEEDED:
-        digest.update(f"{name} {sha256_path(space.root / 'outputs' / name)}\n".encode())
-    for section in ("run", *_STAGES, "evaluate"):
-        digest.update(space.params.section(section).model_dump_json().encode())
-    for encoder in (space.params.rechead.encoder, other_encoder(space.params)):
-        digest.update(f"{encoder and identity_of(encoder)}\n".encode())
-    digest.update(json.dumps(weights.of_backbone(space.params.backbone, Path.cwd())).encode())
     modules = {name for stage in _STAGES for name in deps.stage_modules(space.checkout, stage)}
     own = {
         "infra/ablate_arms.py",
@@ -81,8 +71,9 @@ def inputs_hash(space: Workspace) -> str:
         "rporec/evaluation/scoring.py",
     }
     own |= {path.relative_to(space.checkout).as_posix() for path in (space.checkout / "rporec/baselines").glob("*.py")}
-    for name in sorted(modules | own):
-        digest.update((space.checkout / name).read_bytes())
+    digest = lastrun.digest_of(space, (), ("run", *_STAGES, "evaluate"), modules | own)
+    for encoder in (space.params.rechead.encoder, other_encoder(space.params)):
+        digest.update(f"{encoder and identity_of(encoder)}\n".encode())
     return digest.hexdigest()[:16]
 
 

@@ -5,11 +5,13 @@ What they make lies below work/<command>/<hash of what it hangs on> and outlives
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,8 +21,10 @@ from threadpoolctl import threadpool_limits
 from infra import workspace
 from infra.ablate_texts import Material
 from infra.workspace import Workspace
+from rporec import weights
 from rporec.backbone.device import require_device
 from rporec.errors import InputError
+from rporec.files import sha256_path
 from steps.stage import CUBLAS, guarded
 
 log = logging.getLogger("rporec")
@@ -81,6 +85,28 @@ def opened(
         os.environ.setdefault(*CUBLAS)
         with threadpool_limits(limits=space.params.run.threads):
             yield material
+
+
+def digest_of(
+    space: Workspace, more: tuple[str, ...], sections: tuple[str, ...], modules: Iterable[str]
+) -> hashlib._Hash:
+    """Return a hash of what results hang on, to which more may be added.
+
+    Args:
+        space: of the run.
+        more: outputs beside NEEDED.
+        sections: of the parameters.
+        modules: code, relative to the checkout.
+    """
+    digest = hashlib.sha256()
+    for name in (*NEEDED, *more):
+        digest.update(f"{name} {sha256_path(space.root / 'outputs' / name)}\n".encode())
+    for section in sections:
+        digest.update(space.params.section(section).model_dump_json().encode())
+    digest.update(json.dumps(weights.of_backbone(space.params.backbone, Path.cwd())).encode())
+    for name in sorted(modules):
+        digest.update((space.checkout / name).read_bytes())
+    return digest
 
 
 def asked_seeds(text: str, space: Workspace) -> list[int]:

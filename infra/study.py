@@ -7,7 +7,6 @@ a killed call goes on; table and figures go to reports/. Nothing here is served 
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import sys
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from infra import deps, lastrun
-from infra.ablate import inputs_hash as ablated_hash
 from infra.ablate_texts import Material
 from infra.lastrun import asked_seeds, reports_of
 from infra.study_runs import SETTINGS, Desk, Run
@@ -62,11 +60,9 @@ def asked_settings(text: str) -> list[str]:
 
 def inputs_hash(space: Workspace) -> str:
     """Return what names the folder of the study: a hash of the run's outputs, parameters and code."""
-    digest = hashlib.sha256(ablated_hash(space).encode())
-    digest.update(space.params.align.model_dump_json().encode())
-    for name in sorted(deps.stage_modules(space.checkout, "align") | {"infra/study_runs.py"}):
-        digest.update((space.checkout / name).read_bytes())
-    return digest.hexdigest()[:16]
+    modules = {*deps.stage_modules(space.checkout, "align"), "infra/study_runs.py", "infra/ablate_texts.py"}
+    sections = ("run", "backbone", "cot", "rechead", "align")
+    return lastrun.digest_of(space, _NEEDED, sections, modules).hexdigest()[:16]
 
 
 def _run(desk: Desk, names: list[str], seeds: list[int]) -> None:
