@@ -11,7 +11,7 @@ import pytest
 
 from rporec.errors import InputError
 from rporec.files import read_json
-from rporec.release import audit, lookup, manifest, registry, summary
+from rporec.release import audit, lookup, manifest, recall, registry, summary
 from rporec.release.registry import Place
 from steps import promote as step
 from tests.release import world
@@ -85,6 +85,22 @@ def test_once_promoted_there_is_nothing_left_to_do(root: Path, place: Place) -> 
     assert (again.version, again.run_id) == (first.version, first.run_id)
     assert len(_runs(place)) == 1
     assert len(audit.rows(place.audit, MODEL)) == 1
+
+
+def test_a_registered_package_has_its_verdict_in_its_run(root: Path, place: Place) -> None:  # noqa: F811
+    """A workspace that lacks it gets it back; it is not judged again."""
+    world.write_verdict(root / summary.GATES, _hash(root))
+    stated = read_json(root / summary.GATES)
+    step.promote(root, must=True)
+    version = registry.champion(place, MODEL)
+    assert version is not None
+    (root / summary.GATES).unlink()
+    assert recall.verdict_of(place, version, root) == stated
+    assert read_json(root / summary.GATES) == stated
+    (root / summary.GATES).unlink()
+    shutil.rmtree(place.home / "mlartifacts")
+    with pytest.raises(InputError, match="is not in its MLflow run"):
+        recall.verdict_of(place, version, root)
 
 
 def test_a_fail_is_a_result_and_stays_a_run(
