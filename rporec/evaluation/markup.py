@@ -24,7 +24,7 @@ svg text{fill:currentColor}.axis{stroke:var(--dim)}.whisker{stroke:currentColor;
 .pass{color:#2f8f4e}.fail{color:#d1432f}
 pre{white-space:pre-wrap;margin:.2rem 0 .6rem;font:13px/1.45 ui-monospace,monospace}
 td,pre,.sample div{unicode-bidi:isolate;overflow-wrap:anywhere}
-td:not(.text){white-space:nowrap}td:last-child.text{min-width:16rem}h1,h2,p{overflow-wrap:anywhere}
+td:not(.text),td b{white-space:nowrap}td:last-child.text{min-width:16rem}h1,h2,p{overflow-wrap:anywhere}
 .sample{background:var(--card);border-radius:8px;padding:.7rem 1rem;margin:.7rem 0}
 """
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rporec.days import iso
 from rporec.evaluation import frames
 from rporec.evaluation.report import ReportData, render
 from rporec.files import read_json, sha256_file
@@ -49,7 +50,8 @@ def _lineage(root: Path, verdict: Mapping[str, Any]) -> dict[str, str]:
     files = read_json(source).get("files", []) if source.is_file() else []
     return {
         "package": str(verdict["package_hash"]),
-        **{name.replace("_", " "): str(value) for name, value in stated.items()},
+        **{name.replace("_", " "): str(value) for name, value in stated.items() if name != "unseen_from"},
+        "trained on what is before": iso(int(stated["unseen_from"])) if stated.get("unseen_from") else "",
         **{f"source file {file['name']}": str(file["sha256"]) for file in files},
         "dvc.lock": sha256_file(lock) if lock.is_file() else "",
         "test rows": f"{verdict['rows_hash']}, look {verdict['look']['number']}",

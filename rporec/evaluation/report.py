@@ -172,7 +172,12 @@ def _drift(drift: Sequence[Mapping[str, Any]], against: str) -> str:
     if not drift:
         return f"<p>{text(against)}</p>" if against else ""
     rows = [
-        [escape(one["feature"]), "<b>moved</b>" if one["warned"] else "calm", figure(one["psi"]), text(one["message"])]
+        [
+            escape(one["feature"]),
+            "<b>moved</b>" if one["warned"] else '<b class="dim">calm</b>',
+            figure(one["psi"]),
+            text(one["message"]),
+        ]
         for one in drift
     ]
     told = f'<p class="dim">The newest days against: {text(against)}.</p>'
