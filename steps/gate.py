@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from rporec import config
-from rporec.evaluation import frames, gates, judge, ledger, service, slices, terms
+from rporec.evaluation import gates, judge, ledger, service, slices, terms
 from rporec.evaluation.candidate import Candidate
+from rporec.evaluation.curves import training_charts
 from rporec.evaluation.report import ReportData, render
 from rporec.files import read_json, write_json, write_text
 from rporec.release import lookup, registry
@@ -77,7 +78,7 @@ def write(root: Path, params: config.Params, stated: dict[str, Any], seconds: fl
     metrics, samples = (read_json(root / "outputs" / "evaluate" / f"{name}.json") for name in ("metrics", "samples"))
     done = [read_json(path) for path in sorted((root / "records").glob("*.json"))]
     stages = [{"name": one["stage"], "seconds": one["seconds"], "peak_mb": one["peak_mb"]} for one in done]
-    curves = frames.training_curves(root / "outputs")
+    curves = training_charts(root / "outputs")
     page = ReportData(f"RPORec: {params.run.profile}", metrics, samples, curves, stated, stages)
     write_text(root / "reports" / "report.html", render(page))
     write_json(root / "reports" / "gates.json", stated)
