@@ -1,8 +1,11 @@
 """Curves of the training stages: what is measured is there with its steps, what is not is left out."""
 
+import yaml
+
 from rporec.align.curves import COLUMNS
 from rporec.evaluation.charts import line_chart
 from rporec.evaluation.curves import read_curves, training_charts
+from tests.project import ROOT
 
 
 def test_a_point_is_where_something_was_measured(tmp_path):
@@ -33,3 +36,14 @@ def test_every_column_of_alignment_is_drawn_once(tmp_path):
     }  # fmt: skip
     title, (across, series) = "Alignment: held-out NDCG@10", charts["Alignment: held-out NDCG@10"]
     assert line_chart(title, across, series).count("<polyline") == 1
+
+
+def test_dvc_draws_what_is_watched():
+    plots = yaml.safe_load((ROOT / "dvc.yaml").read_text())["plots"]
+    drawn = {"reward"}  # the file's own plot
+    for one in plots:
+        for plot in one.values():
+            y = plot["y"]["outputs/align/rewards.csv"] if isinstance(plot["y"], dict) else []
+            drawn |= {y} if isinstance(y, str) else set(y)
+    assert drawn <= set(COLUMNS)
+    assert set(COLUMNS) - drawn == {"step", "loss", "grad_norm", "heldout_length"}

@@ -95,4 +95,3 @@ def test_the_oracle_is_joined_on_the_event() -> None:
 
 def test_the_ranks_table_keeps_its_contract() -> None:
     assert dict(inputs(10).ranks.schema) == ranks_table(list(RANKERS)).columns
-
