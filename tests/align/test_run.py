@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from rporec.align.checkpoints import mark_whole, newest_whole
 from rporec.align.curves import COLUMNS, Journal
 from rporec.align.ending import best_step, collapse, why_ended
-from rporec.align.trainer import Policy, grpo_config, prompt_order
+from rporec.align.settings import grpo_config
+from rporec.align.trainer import Policy, prompt_order
 from rporec.errors import InputError
 from rporec.files import sha256_path
 from steps.stage import CUBLAS
@@ -68,29 +69,10 @@ def test_what_is_kept_holds_no_pickle(undisturbed):
     assert {file.suffix for file in undisturbed.folder.iterdir()} == {".json", ".safetensors"}
 
 
-class Stopped(Exception):
-    pass
-
-
-def run_until(step, backbone, work):
-    """Run, and stop at the moment when this step is about to be written down."""
-    write = Journal.write
-
-    def stopping(self, at, row, rollouts):
-        if at == step:
-            raise Stopped
-        write(self, at, row, rollouts)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Journal, "write", stopping)
-        with pytest.raises(Stopped):
-            runs.run(backbone, work, runs.small())
-
-
 @pytest.mark.parametrize("steps", [(1,), (3,), (3, 5, 6)], ids=["before a checkpoint", "after one", "three times"])
 def test_a_run_that_is_stopped_ends_with_the_same_bytes(backbone, undisturbed, tmp_path, steps):
     for step in steps:
-        run_until(step, backbone, tmp_path)
+        runs.run_until(step, backbone, tmp_path, runs.small())
     resumed = runs.run(backbone, tmp_path, runs.small())
     assert resumed.rows == undisturbed.rows
     assert resumed.rollouts == undisturbed.rollouts
@@ -98,8 +80,8 @@ def test_a_run_that_is_stopped_ends_with_the_same_bytes(backbone, undisturbed, t
 
 
 def test_a_torn_checkpoint_costs_steps_but_not_the_result(backbone, undisturbed, tmp_path):
-    run_until(5, backbone, tmp_path)
-    torn = tmp_path / "checkpoints" / "checkpoint-4" / "optimizer.pt"
+    runs.run_until(5, backbone, tmp_path, runs.small())
+    torn = tmp_path / "checkpoints" / "checkpoint-4" / "optimizer.safetensors"
     torn.write_bytes(torn.read_bytes()[:100])
     resumed = runs.run(backbone, tmp_path, runs.small())
     assert resumed.rows == undisturbed.rows

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from rporec import config
 from rporec.align.heldout import HeldOut
 from rporec.align.scorer import Facts, RewardScorer
-from rporec.align.trainer import Setup
+from rporec.align.settings import Setup
 from rporec.backbone.generate import Sampling
 from rporec.backbone.source import Writer, load_writer
 from rporec.catalogue import Catalogue
@@ -38,6 +38,8 @@ def catalogue() -> Catalogue:
 def align_params(**changes: object) -> config.AlignParams:
     values = {
         "steps": 6, "prompts_per_step": 4, "num_generations": 4, "micro_batch": 8, "temperature": 1.0,
+        "zero_variance": "keep", "resample_tries": 3, "lora_rank": 0, "processes": 1, "parallel": "ddp",
+        "vllm": {"url": None, "timeout": 5.0, "group_port": 51216},
         "learning_rate": 0.002, "beta": 0.01, "epsilon": 0.2, "loss_type": "grpo", "scale_rewards": "group",
         "top_entropy_quantile": 0.5, "form": "ours", "rank_reward": "reciprocal_log", "outside_limit": 100,
         "weights": {
