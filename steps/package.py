@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from rporec import tables
 from rporec.config import Params
 from rporec.files import read_json
-from rporec.release import build
+from rporec.release import build, signature
 from rporec.release.layout import Settings
 from steps.stage import Outcome, Stage, run_stage
 
@@ -45,12 +46,13 @@ def package(stage: Stage) -> Outcome:
         params=shaping_params(params),
         settings=settings(params),
     )
-    manifest = build.build(parts, stage.new)
+    sign = signature.signer(params.package.signature, os.environ)
+    manifest = build.build(parts, stage.new, sign)
     size_mb = sum(entry.size for entry in manifest.files) / 1e6
     return Outcome(
         f"{len(manifest.files)} files, {size_mb:.1f} MB, ships the {ships}, hash {manifest.package_hash[:12]}",
         {"size_mb": size_mb, "files": float(len(manifest.files))},
-        ("card.md", "manifest.json", "lineage.json"),
+        ("card.md", "card.html", "manifest.json", "lineage.json"),
     )
 
 

@@ -19,7 +19,7 @@ import polars as pl
 
 from rporec import tables
 from rporec.align.rewards import TERMS
-from rporec.release.registry import Place
+from rporec.release.place import Place, client
 
 log = logging.getLogger(__name__)
 MOST = 64  # traces a run, whole prompts with all their completions; one prompt at least
@@ -64,18 +64,18 @@ def send(place: Place, run: Any, file: Path) -> list[str]:  # noqa: ANN401 - MLf
     experiment = str(run.experiment_id)
     by_id = {_identity(experiment, row): row for row in rows}
     mark = hashlib.sha256("".join(by_id).encode()).hexdigest()
-    client = TracingClient(place.uri)
-    there = _present(client, experiment, mark) if by_id else set()
+    tracing = TracingClient(place.uri)
+    there = _present(tracing, experiment, mark) if by_id else set()
     missing = {name: row for name, row in by_id.items() if name not in there}
     moment = int(run.start_time)
     spans = [_span(name, row, moment) for name, row in missing.items()]
     try:
-        client.log_spans(experiment, spans)
+        tracing.log_spans(experiment, spans)
     except NotImplementedError as error:
         log.warning("the rollouts of stage align are not sent as traces: %s", error)
         return []
     for name, row in missing.items():
-        client.start_trace(_info(name, row, experiment, str(run.run_id), mark, moment))
+        tracing.start_trace(_info(name, row, experiment, str(run.run_id), mark, moment))
     _link(place, list(by_id), str(run.run_id))
     return list(by_id)
 
@@ -85,12 +85,12 @@ def _identity(experiment: str, row: Row) -> str:
     return f"tr-{hashlib.sha256(told.encode()).hexdigest()[:32]}"
 
 
-def _present(client: Any, experiment: str, mark: str) -> set[str]:  # noqa: ANN401 - MLflow ships no types
+def _present(tracing: Any, experiment: str, mark: str) -> set[str]:  # noqa: ANN401 - MLflow ships no types
     """Return the ids of the sample's traces that are whole."""
     found: set[str] = set()
     token = None
     while True:
-        page = client.search_traces(
+        page = tracing.search_traces(
             locations=[experiment], filter_string=f"tags.`{_MARK}` = '{mark}'", max_results=_PAGE, page_token=token,
             include_spans=False,
         )  # fmt: skip
@@ -156,8 +156,6 @@ def _shown(text: str) -> str:
 
 
 def _link(place: Place, names: list[str], run_id: str) -> None:
-    from rporec.release import registry
-
-    client = registry.client(place)
+    mlflow_client = client(place)
     for start in range(0, len(names), _PAGE):
-        client.link_traces_to_run(names[start : start + _PAGE], run_id)
+        mlflow_client.link_traces_to_run(names[start : start + _PAGE], run_id)

@@ -13,7 +13,7 @@ from rporec import tables
 from rporec.align.rewards import TERMS
 from rporec.release import record, registry, rollouts
 from rporec.release.record import RunRecord
-from rporec.release.registry import Place
+from rporec.release.place import Place
 
 STEPS, PROMPTS, G = 5, 2, 3
 
