@@ -62,11 +62,7 @@ SETTINGS = {
         {"outside": 0.0, "concise": 0.0, "similar": 0.0, "entropy": 0.0, "grounded": 0.0},
     ),
     "truth_0": Setting("what the thought claims does not count", {}, {"grounded": 0.0}),
-    "truth_3": Setting("a true thought is worth .3", {}, {"grounded": 0.3}),
-    "truth_10": Setting("a true thought is worth 1", {}, {"grounded": 1.0}),
-    "faster": Setting("three times the learning rate", {"learning_rate": 3e-4}, {}),
-    "brisk": Setting("three times the learning rate, a true thought is worth .3", {"learning_rate": 3e-4}, {"grounded": 0.3}),
-    "looser": Setting("a tenth of the KL weight", {"beta": 0.01}, {}),
+    "gentle": Setting("a fifth of the learning rate, twice the KL weight", {"learning_rate": 1e-4, "beta": 0.1}, {}),
 }  # fmt: skip
 
 

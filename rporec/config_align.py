@@ -81,6 +81,9 @@ class AlignParams(Section):
     collapse_margin: Share = Field(
         description="fall of the share well formed, or true of the prompt, below the backbone's that stops the run"
     )
+    near_margin: float = Field(
+        ge=0, le=1, description="NDCG@10 held out within which two steps count as equal, and the truer one is better"
+    )
     checkpoint_every: int = Field(ge=1, description="steps between checkpoints")
     ship_margin: float = Field(
         ge=0, description="NDCG@10 on valid by which the policy may trail the backbone and still ship"

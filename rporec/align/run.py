@@ -99,7 +99,7 @@ def train_policy(
         if PartialState().is_main_process:
             finish(setup.work)
     rows = journal.rows()
-    best, ended = best_step(rows, params.collapse_margin), why_ended(rows, params)
+    best, ended = best_step(rows, params), why_ended(rows, params)
     if ended:
         log.info(
             "align: ended after step %d of %d: %s; the best is step %d", rows[-1]["step"], params.steps, ended, best

@@ -104,7 +104,7 @@ class Watcher(TrainerCallback):
             held = held_row(step, self.check())
             self._row |= {name: value for name, value in held.items() if value is not None}
             checked = [*self.rows, held | self._row]
-            if best_step(checked, self.params.collapse_margin) == step:
+            if best_step(checked, self.params) == step:
                 self.keep()
             if why_ended(checked, self.params):
                 control.should_training_stop = control.should_save = True

@@ -137,8 +137,29 @@ def rows(*heldout, **changes):
     ],
 )
 def test_best_step_and_stall(heldout, best, ended):
-    assert best_step(rows(*heldout), 0.1) == best
+    assert best_step(rows(*heldout), world.align_params()) == best
     assert why_ended(rows(*heldout), world.align_params(patience=2)) == ended
+
+
+@pytest.mark.parametrize(
+    ("heldout", "truth", "best"),
+    [
+        ((0.2, 0.3000, 0.2998), (0.9, 0.8, 0.9), 2),  # within the margin the truer step is better
+        ((0.2, 0.3000, 0.3004), (0.9, 0.9, 0.8), 1),
+        ((0.2, 0.3000, 0.2990), (0.9, 0.8, 0.9), 1),  # beyond it NDCG@10 decides
+        ((0.2, 0.3000, 0.3010), (0.9, 0.9, 0.8), 2),
+        ((0.2, 0.3000, 0.2996, 0.2992), (0.9, 0.86, 0.87, 0.88), 2),  # no creeping down
+        ((0.2, 0.3000, 0.3002, 0.3006), (0.9, 0.89, 0.88, 0.87), 3),  # never one whose weights were not kept
+    ],
+)
+def test_of_steps_as_good_the_truer_is_best(heldout, truth, best):
+    seen = rows(*heldout, heldout_grounded=truth)
+    params = world.align_params(near_margin=0.0005)
+    assert best_step(seen, params) == best
+    kept = 0
+    for count in range(2, len(seen) + 1):
+        kept = count - 1 if best_step(seen[:count], params) == count - 1 else kept
+    assert kept == best
 
 
 @pytest.mark.parametrize(
@@ -158,7 +179,7 @@ def test_a_collapse_has_a_name_ends_the_run_and_is_not_the_best(column, value, n
     seen = rows(0.2, 0.1, 0.3, **{column: [sound, sound, value]})
     assert collapse(seen[0], seen[2], 0.1) == name
     assert why_ended(seen, world.align_params()) == (f"collapse of {name}" if name else "")
-    assert best_step(seen, 0.1) == (1 if name else 2)
+    assert best_step(seen, world.align_params()) == (1 if name else 2)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,8 @@ def align_params(**changes: object) -> config.AlignParams:
         "weights": {
             "format": 0.1, "outside": 0.1, "rank": 0.5, "concise": 0.1, "similar": 0.1, "entropy": 0.1, "grounded": 0.0,
         },
-        "eval_every": 3, "eval_groups": 16, "patience": 3, "collapse_margin": 0.1, "checkpoint_every": 2,
+        "eval_every": 3, "eval_groups": 16, "patience": 3, "collapse_margin": 0.1, "near_margin": 0.0,
+        "checkpoint_every": 2,
         "ship_margin": 0.002,
     }  # fmt: skip
     return config.AlignParams.model_validate({**values, **changes})

@@ -24,7 +24,7 @@ from tests.release import world
 
 SMALL = {
     "steps": 4, "prompts_per_step": 4, "num_generations": 4, "micro_batch": 16, "eval_every": 2, "eval_groups": 8,
-    "collapse_margin": 1.0, "checkpoint_every": 2, "learning_rate": 0.001,
+    "collapse_margin": 1.0, "near_margin": 0.0, "checkpoint_every": 2, "learning_rate": 0.001,
 }  # fmt: skip
 
 
