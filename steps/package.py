@@ -29,11 +29,12 @@ def package(stage: Stage) -> Outcome:
     ships = str(read_json(stage.inputs("align/align.json"))["ships"])
     interactions, items = stage.inputs("ingest/interactions.parquet"), stage.inputs("ingest/items.parquet")
     events = tables.read(interactions, tables.INTERACTIONS)
+    rows = (stage.inputs("sequence/train.parquet"), stage.inputs("sequence/valid.parquet"))
     parts = build.Parts(
         rechead=stage.inputs("rechead/final"),
         writer=stage.inputs(SHIPPED[ships]),
         items=items,
-        rows=(stage.inputs("sequence/train.parquet"), stage.inputs("sequence/valid.parquet")),
+        rows=rows,
         neighbours=stage.inputs("backbone/neighbours.safetensors"),
         metrics=stage.inputs("evaluate/metrics.json"),
         samples=stage.inputs("evaluate/samples.json"),
@@ -41,6 +42,7 @@ def package(stage: Stage) -> Outcome:
             "profile": params.run.profile,
             "data_hash": build.data_hash(interactions, items),
             "as_of": build.first_unread_day(events, params.ingest.as_of),
+            "unseen_from": build.unseen_from(events, [tables.read(path, tables.ROWS) for path in rows]),
             "ships": ships,
         },
         params=shaping_params(params),

@@ -34,7 +34,7 @@ class Parts:
         rows: ROWS tables whose targets count as purchases and as evidence (train and valid).
         neighbours: file of the neighbours in text.
         metrics, samples: JSON files of the evaluation.
-        lineage: `profile`, `data_hash`, `as_of`, `ships`.
+        lineage: `profile`, `data_hash`, `as_of`, `unseen_from`, `ships`.
         params: every param that shapes the package, as sections.
         settings: what serving must know of the params.
     """
@@ -109,3 +109,14 @@ def first_unread_day(interactions: pl.DataFrame, as_of: str | None) -> str:
     if as_of is not None or not isinstance(newest, int):
         return as_of or ""
     return (dt.datetime.fromtimestamp(newest, dt.UTC).date() + dt.timedelta(days=1)).isoformat()
+
+
+def unseen_from(interactions: pl.DataFrame, rows: list[pl.DataFrame]) -> str:
+    """Return the first second after all that was trained on, "" where the split was given and time tells nothing.
+
+    Args:
+        interactions: INTERACTIONS, which say whether the split was given.
+        rows: ROWS tables that were trained on.
+    """
+    newest = max((int(frame["timestamp"].max()) for frame in rows if frame.height), default=None)  # type: ignore[arg-type]
+    return "" if newest is None or interactions["split"].is_not_null().any() else str(newest + 1)

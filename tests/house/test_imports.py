@@ -22,7 +22,8 @@ FLOORS = (
     },
     {"backbone", "rechead", "baselines", "align", "evaluation"},
     {"recommender"},
-    {"release", "evaluation.candidate", "evaluation.rescore", "evaluation.service"},
+    {"release", "evaluation.candidate", "evaluation.rescore", "evaluation.service",
+     "evaluation.contest", "evaluation.trial"},
 )  # fmt: skip
 MAY_IMPORT = {
     "rporec": {"rporec"},

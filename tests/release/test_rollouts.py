@@ -12,8 +12,8 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from rporec import tables
 from rporec.align.rewards import TERMS
 from rporec.release import record, registry, rollouts
-from rporec.release.record import RunRecord
 from rporec.release.place import Place
+from rporec.release.record import RunRecord
 
 STEPS, PROMPTS, G = 5, 2, 3
 
