@@ -181,7 +181,7 @@ def test_a_second_promotion_at_the_same_time_is_refused(root: Path, place: Place
     world.write_verdict(root / summary.GATES, _hash(root))
     text = (root / "params.yaml").read_text()
     (root / "params.yaml").write_text(text.replace("outage_seconds: 120.0", "outage_seconds: 0.0"))
-    with place.audit.with_suffix(".lock").open("a") as lock:
+    with place.audit.lock.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(InputError, match="another promotion is running"):
             step.promote(root, must=True)
