@@ -11,6 +11,7 @@ from rporec import tables
 from rporec.baselines.fit import fit_all
 from rporec.catalogue import Catalogue
 from rporec.evaluation import frames, samples, scoring, written
+from rporec.evaluation.curves import training_charts
 from rporec.evaluation.reasoning_page import render_reasoning
 from rporec.evaluation.report import ReportData, render
 from rporec.evaluation.results import RANKERS, Inputs, hit_curves, results
@@ -85,7 +86,7 @@ def write(stage: Stage, frame: pl.DataFrame, metrics: samples.Json, told: dict[s
     hit_curves(frame).write_csv(stage.new / "curves" / "hit_rate.csv")
     bins = pl.DataFrame(metrics["calibration"]["bins"], schema=scoring.RELIABILITY)
     bins.write_csv(stage.new / "reliability.csv")
-    curves = frames.training_curves(stage.root / "outputs")
+    curves = training_charts(stage.root / "outputs")
     write_text(stage.new / "report.html", render(ReportData("RPORec: evaluation", metrics, told, curves)))
 
 

@@ -57,6 +57,10 @@ def test_a_run_that_wants_other_processes_is_refused(tmp_path):
     assert (error.value.field, error.value.value) == ("align.processes", 2)
 
 
+def told(row):
+    return {name: value for name, value in row.items() if value is not None}
+
+
 @pytest.mark.platform
 @pytest.mark.parametrize("changes", [{}, {"zero_variance": "skip"}, {"lora_rank": 2}, {"parallel": "fsdp"}])
 def test_two_processes_train_as_one_does(tmp_path, changes):
@@ -76,7 +80,8 @@ def test_two_processes_train_as_one_does(tmp_path, changes):
     assert together.best == alone.best
     assert [one["completion"] for one in together.rollouts] == [one["completion"] for one in alone.rollouts]
     for left, right in zip(together.rows, alone.rows, strict=True):
-        assert left == pytest.approx(right, rel=1e-3, abs=1e-5)
+        assert told(left) == pytest.approx(told(right), rel=1e-3, abs=1e-5)
+        assert left.keys() == right.keys()
     weights = load_file(alone.folder / "model.safetensors")
     for name, one in load_file(together.folder / "model.safetensors").items():
         assert torch.allclose(one, weights[name], atol=1e-3), name
