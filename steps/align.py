@@ -109,7 +109,9 @@ def learn(stage: Stage, prompts: pl.DataFrame, heldout: HeldOut, texts: Texts) -
     order = [groups[place] for place in prompt_order(len(groups), params, run.seed)]
     known = gather_prompts(writer, prompts.filter(pl.col("group").is_in(order)), texts, stage.work / "references")
     if params.processes > 1 and LAUNCHED not in os.environ:
-        train_together(params, stage.root, "steps.align")  # what they leave in the work folder is read below
+        train_together(
+            params, run.device, stage.root, "steps.align"
+        )  # what they leave in the work folder is read below
     head = load_head(stage.inputs("rechead/reward"), texts.catalogue, stage.vectors)
     if head.weights.strength == 0:
         log.warning("the Rechead gives reasoning no weight (strength 0): the rank cannot tell completions apart")
