@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rporec import tables
+from rporec.align.shipped import recheads_of
 from rporec.config import Params
 from rporec.files import read_json
 from rporec.release import build
@@ -29,7 +30,7 @@ def package(stage: Stage) -> Outcome:
     interactions, items = stage.inputs("ingest/interactions.parquet"), stage.inputs("ingest/items.parquet")
     events = tables.read(interactions, tables.INTERACTIONS)
     parts = build.Parts(
-        rechead=stage.inputs("rechead/final"),
+        rechead=recheads_of(stage.inputs("")) / "final",
         writer=stage.inputs(SHIPPED[ships]),
         items=items,
         rows=(stage.inputs("sequence/train.parquet"), stage.inputs("sequence/valid.parquet")),
