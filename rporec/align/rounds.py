@@ -214,7 +214,7 @@ def tell(played: list[Round], shipped: Round | None, backbone: float | None) -> 
     """
     if not any(one.fitted for one in played):
         return {}
-    before, told = backbone, []
+    before, told = backbone, list[dict[str, Any]]()
     for one in played:
         fitted = one.fitted
         own = fitted.ndcg if fitted else None
