@@ -5,10 +5,12 @@ WORKERS ?= 2
 
 # Variables of `run`, `gate`, `promote`, `serve`: PROFILE=<name> DATA=<folder> SET="align.steps=50 run.seed=1".
 # Of `ablate` and `study`: PROFILE=<name> ARMS="reasoning oracle_answer" SEEDS="7 8 9".
-export PROFILE DATA SET ARMS SEEDS
+# Of `rollback`: PROFILE=<name> TO=<version> REASON="why"; of `promote` also AGAIN=1.
+# Of `reproduce`, `lineage`: VERSION=<n> PROFILE=<name>; of `reproduce` also FROM=<first stage that runs again>.
+export PROFILE DATA SET ARMS SEEDS TO REASON AGAIN VERSION FROM
 
 .DEFAULT_GOAL := help
-.PHONY: setup setup-minilm check test test-platform ablate study bench-data bench-generate bench-rechead bench-align run serve gate promote lock clean help
+.PHONY: setup setup-minilm check test test-platform ablate study bench-data bench-generate bench-rechead bench-align run serve gate promote challenge rollback versions audit reproduce lineage verify-key lock clean help
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -28,8 +30,29 @@ gate: setup ## judge the last package again
 promote: setup ## make the last package the champion; fails when its verdict is not a pass
 	@"$(PYTHON)" -m infra.run --only promote
 
+challenge: setup ## make the last package the challenger: a version that passed and is compared, while the champion serves
+	@"$(PYTHON)" -m infra.run --only challenge
+
+rollback: setup ## give users the previous version back, or TO=<version>; REASON="why" goes into the audit
+	@"$(PYTHON)" -m infra.releases rollback
+
+versions: setup ## list the registered versions of PROFILE=
+	@"$(PYTHON)" -m infra.releases versions
+
+audit: setup ## list every change of an alias of PROFILE=: who, when, from, to, verdict, reason
+	@"$(PYTHON)" -m infra.releases audit
+
 serve: setup ## serve the champion on http://localhost:3000 (the port is serve.port)
 	@"$(PYTHON)" -m infra.run --only serve
+
+reproduce: setup ## make a version again from its number alone and compare: VERSION=, optional PROFILE=, FROM=<first stage>
+	@"$(PYTHON)" -m infra.reproduce
+
+lineage: setup ## from a version's bytes back to verdict, commit, params and data, as text and picture: VERSION=, optional PROFILE=
+	@"$(PYTHON)" -m infra.lineage
+
+verify-key: setup ## print the public key of RPOREC_SIGNING_KEY (package.signature ed25519), for RPOREC_VERIFY_KEY of services
+	@"$(PYTHON)" -m infra.verify_key
 
 check: setup ## formatter, linter, strict types on rporec/
 	"$(PYTHON)" -m ruff format --check .

@@ -15,8 +15,9 @@ from pathlib import Path
 
 from rporec import config
 from rporec.errors import InputError
-from rporec.release import lookup, registry
+from rporec.release import lookup, registry, signature
 from rporec.release.lookup import Version
+from rporec.release.place import locate
 
 NAME = "rporec"
 
@@ -27,14 +28,14 @@ def build(root: Path) -> str:
     Raises:
         InputError: there is no champion, its package is not whole, or BentoML refused.
     """
-    home = Path(os.environ.get("RPOREC_HOME", root / "var")).resolve()
-    place = registry.Place(os.environ.get("MLFLOW_TRACKING_URI") or lookup.default_uri(home), home)
-    model = lookup.model_name(config.load(root / "params.yaml").run.profile)
+    params = config.load(root / "params.yaml")
+    place = locate(root, os.environ, signature.trust_of(params.package.signature, os.environ))
+    model = lookup.model_name(params.run.profile)
     found = registry.champion_package(place, model)
     if found is None:
         raise InputError("there is no champion to build a Bento of", field="model", value=model, cure="make run first")
     version, package = found
-    store = Path(os.environ.get("BENTOML_HOME") or home / "bentoml")
+    store = Path(os.environ.get("BENTOML_HOME") or place.home / "bentoml")
     name = bento_version(version)
     if not (store / "bentos" / NAME / name).is_dir():
         store.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ BentoML's own.
 import datetime as dt
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -24,6 +25,8 @@ from rporec import config
 from rporec.errors import InputError
 from rporec.files import read_json
 from rporec.release import layout, lookup, registry
+from rporec.release.place import locate
+from rporec.release.signature import Trust, trust_of
 
 if TYPE_CHECKING:
     from rporec.recommender import Recommender
@@ -97,12 +100,12 @@ def load() -> Loaded:
     from rporec.recommender import Recommender
 
     given = os.environ.get("RPOREC_PACKAGE", "" if (ROOT / "params.yaml").exists() else "outputs/package")
-    version: registry.Version | None = None
+    version: lookup.Version | None = None
+    trust = whom_to_trust(ROOT, os.environ)
     if given:
         folder = ROOT / given  # an absolute path stays as it is
     else:
-        home = Path(os.environ.get("RPOREC_HOME", ROOT / "var")).resolve()
-        place = registry.Place(os.environ.get("MLFLOW_TRACKING_URI") or lookup.default_uri(home), home)
+        place = locate(ROOT, os.environ, trust)
         model = lookup.model_name(config.load(ROOT / "params.yaml").run.profile)
         found = registry.champion_package(place, model)
         if found is None:
@@ -112,12 +115,19 @@ def load() -> Loaded:
             )  # fmt: skip
         version, folder = found
     threads = layout.Settings.load(folder).threads
-    recommender = Recommender.load(folder, threads=threads)
+    recommender = Recommender.load(folder, threads=threads, trust=trust)
     lineage = {str(key): str(value) for key, value in read_json(folder / layout.LINEAGE).items()}
     name = lookup.model_name(lineage["profile"])
     info = ModelInfo(name=name, version=version.number if version else None, package_hash=recommender.package_hash)
     stated = ROOT / "params.yaml"
     return Loaded(recommender, info, lineage, config.load(stated).monitor.max_age_days if stated.exists() else None)
+
+
+def whom_to_trust(root: Path, environment: Mapping[str, str]) -> Trust:
+    """Return whose packages are served: as params.yaml says, or, in a Bento, as its own package was made."""
+    if (root / "params.yaml").exists():
+        return trust_of(config.load(root / "params.yaml").package.signature, environment)
+    return trust_of(read_json(root / "outputs/package" / layout.PARAMS)["package"]["signature"], environment)
 
 
 def freshness(as_of: str, max_age_days: int | None, today: dt.date) -> dict[str, object]:

@@ -12,7 +12,6 @@ import os
 import random
 import resource
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -23,14 +22,17 @@ import numpy as np
 import yaml
 from threadpoolctl import threadpool_limits
 
-from rporec import config
+from rporec import config, home
 from rporec.errors import InputError
 from rporec.files import recover_folder, replace_folder, sha256_path, write_json
+from rporec.release import records
 
 log = logging.getLogger("rporec")
 # What CUDA's matrix products want where every run must give the same bits; read when the first one is computed.
 CUBLAS = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-_READS_DATA = "ingest"  # the one stage that may see RPOREC_DATA: a database's URL holds a password
+# The one stage that may see a secret: RPOREC_DATA may be a database's URL with its password.
+_SECRETS = {"RPOREC_DATA": "ingest", "RPOREC_SIGNING_KEY": "package"}
+_READS_DATA = _SECRETS["RPOREC_DATA"]
 _DISK_CURES = {
     errno.ENOSPC: (
         "the disk is full",
@@ -95,8 +97,9 @@ Body = Callable[[Stage], Outcome]
 
 def run_stage(name: str, body: Body, *, uses_torch: bool = True) -> None:
     """Run one stage in the current folder; exit 1 with one readable message on bad input or a full disk."""
-    if name != _READS_DATA:
-        os.environ.pop("RPOREC_DATA", None)  # neither a library nor a child of this process needs it
+    for secret, reader in _SECRETS.items():
+        if name != reader:
+            os.environ.pop(secret, None)  # neither a library nor a child of this process needs it
     guarded(lambda: execute(name, body, Path.cwd(), uses_torch=uses_torch))
 
 
@@ -157,18 +160,8 @@ def _open(name: str, params: config.Params, root: Path) -> Stage:
 
 
 def home_folder(root: Path) -> Path:
-    """Return RPOREC_HOME; unset or empty, var/ of the main checkout, which all worktrees share.
-
-    Args:
-        root: a checkout or a worktree; outside a git repository its own var/ is meant.
-    """
-    given = os.environ.get("RPOREC_HOME", "")
-    if given:
-        return Path(given).expanduser().resolve()
-    command = ["git", "-C", str(root), "rev-parse", "--path-format=absolute", "--git-common-dir"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    top = Path(found.stdout.strip()).parent if found.returncode == 0 else root
-    return top.resolve() / "var"
+    """Return RPOREC_HOME of this process's environment, see `rporec.home`."""
+    return home.home_folder(root, os.environ)
 
 
 def _seed(run: config.RunParams, *, uses_torch: bool) -> None:
@@ -208,5 +201,6 @@ def _record(stage: Stage, outcome: Outcome, seconds: float, peak_mb: float) -> N
             "closing": outcome.closing,
             "seconds": round(seconds, 2),
             "peak_mb": round(peak_mb, 1),
+            records.OUTS: records.folder_hash(stage.root / "outputs" / stage.name),
         },
     )
