@@ -33,7 +33,7 @@ def evaluate(stage: Stage) -> Outcome:
     test, known = scoring.TestSet.from_rows(rows), pl.concat([train, valid])
     texts = completions(stage)
     judge(stage, texts, pl.concat([known, rows]), catalogue)
-    head = Rechead.load(recheads_of(stage.inputs("")) / "final", stage.vectors)
+    head = Rechead.load(recheads_of(stage.root / "outputs") / "final", stage.vectors)
     own = scoring.reasoning_of(texts.shipped, test.groups)
     variants: dict[str, scoring.Reasoning | None] = {
         "rporec": own,
@@ -68,7 +68,7 @@ def stage1_apart(
     stage: Stage, test: scoring.TestSet, variants: dict[str, scoring.Reasoning | None]
 ) -> dict[str, Ranks]:
     """Return the ranks of stage 1 by the Rechead that reads the backbone, where the shipped writer's is another."""
-    outputs = stage.inputs("")
+    outputs = stage.root / "outputs"
     if recheads_of(outputs) == recheads_of_backbone(outputs):
         return {}
     head = Rechead.load(recheads_of_backbone(outputs) / "final", stage.vectors)

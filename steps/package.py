@@ -32,7 +32,7 @@ def package(stage: Stage) -> Outcome:
     events = tables.read(interactions, tables.INTERACTIONS)
     rows = (stage.inputs("sequence/train.parquet"), stage.inputs("sequence/valid.parquet"))
     parts = build.Parts(
-        rechead=recheads_of(stage.inputs("")) / "final",
+        rechead=recheads_of(stage.root / "outputs") / "final",
         writer=stage.inputs(SHIPPED[ships]),
         items=items,
         rows=rows,
