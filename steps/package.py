@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from rporec import tables
+from rporec.align.shipped import recheads_of
 from rporec.config import Params
 from rporec.files import read_json
 from rporec.release import build, signature
@@ -31,7 +32,7 @@ def package(stage: Stage) -> Outcome:
     events = tables.read(interactions, tables.INTERACTIONS)
     rows = (stage.inputs("sequence/train.parquet"), stage.inputs("sequence/valid.parquet"))
     parts = build.Parts(
-        rechead=stage.inputs("rechead/final"),
+        rechead=recheads_of(stage.root / "outputs") / "final",
         writer=stage.inputs(SHIPPED[ships]),
         items=items,
         rows=rows,

@@ -52,6 +52,18 @@ def test_the_shipped_writer_is_the_one_that_align_chose(root: Path) -> None:
     assert "policy" in (root / "outputs/package/card.md").read_text()
 
 
+def test_recheads_that_read_the_shipped_policy_are_the_ones_packaged(root: Path) -> None:
+    world.write(root / "outputs/align/align.json", {"ships": "policy"})
+    own = root / "outputs/align/rechead/final"
+    shutil.copytree(root / "outputs/rechead/final", own)
+    settings = read_json(own / "rechead.json")
+    settings["weights"]["strength"] = 0.25
+    world.write(own / "rechead.json", settings)
+    packaged = _run(root) / "rechead"
+    assert read_json(packaged / "rechead.json")["weights"]["strength"] == 0.25
+    assert sha256_path(packaged) != sha256_path(root / "outputs/rechead/final")
+
+
 def test_the_same_parts_give_the_same_bytes_wherever_and_whenever(root: Path, tmp_path: Path) -> None:
     first = manifest.read(_run(root)).package_hash
     moved = root.rename(tmp_path / "another-place")
