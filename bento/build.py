@@ -13,6 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bento.settings import write_deployment
 from rporec import config
 from rporec.errors import InputError
 from rporec.release import lookup, registry
@@ -27,9 +28,10 @@ def build(root: Path) -> str:
     Raises:
         InputError: there is no champion, its package is not whole, or BentoML refused.
     """
-    home = Path(os.environ.get("RPOREC_HOME", root / "var")).resolve()
+    home = Path(os.environ.get("RPOREC_HOME") or root / "var").expanduser().resolve()
     place = registry.Place(os.environ.get("MLFLOW_TRACKING_URI") or lookup.default_uri(home), home)
-    model = lookup.model_name(config.load(root / "params.yaml").run.profile)
+    params = config.load(root / "params.yaml")
+    model = lookup.model_name(params.run.profile)
     found = registry.champion_package(place, model)
     if found is None:
         raise InputError("there is no champion to build a Bento of", field="model", value=model, cure="make run first")
@@ -40,6 +42,7 @@ def build(root: Path) -> str:
         store.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:
             lay_out(root, package, Path(folder))
+            write_deployment(params, Path(folder))
             run_build(Path(folder), name, store)
     return f"{NAME}:{name}"
 

@@ -1,0 +1,69 @@
+"""What Prometheus sees beside BentoML's own metrics: answers by reasoning source, fallbacks, model version, shadow."""
+
+from __future__ import annotations
+
+from rporec.serving.desk import Answer
+from rporec.serving.served import Served
+from rporec.serving.shadow import Comparison
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+
+
+class Meters:
+    """The service's counters.
+
+    To be made when a worker starts, not on import: the client library looks then whether several processes count.
+    """
+
+    def __init__(self) -> None:
+        from prometheus_client import Counter, Gauge, Histogram
+
+        self._requests = Counter("rporec_requests", "requests by route and status", ["route", "status"])
+        self._refused = Counter("rporec_refused", "requests refused before they were read", ["reason"])
+        self._seconds = Histogram(
+            "rporec_answer_seconds", "seconds from request to answer, by reasoning source", ["reasoning"],
+            buckets=_SECONDS,
+        )  # fmt: skip
+        self._fallbacks = Counter(
+            "rporec_fallbacks", "answers with less than asked for: no_reasoning, popularity", ["kind"]
+        )
+        self._version = Gauge(
+            "rporec_model_version",
+            "registered version that serves; 0 = a package folder",
+            multiprocess_mode="mostrecent",
+        )
+        self._models = Counter("rporec_models_loaded", "models that began to serve", ["package"])
+        self._overlap = Histogram("rporec_shadow_overlap", "share of items that champion and challenger both rank first",
+                                  buckets=_SHARES)  # fmt: skip
+        self._correlation = Histogram("rporec_shadow_correlation", "Spearman's correlation of their order",
+                                      buckets=(-1.0, -0.5, *_SHARES))  # fmt: skip
+        self._shadow_seconds = Histogram("rporec_shadow_seconds", "seconds of the challenger", buckets=_SECONDS)
+
+    def request(self, route: str, status: int) -> None:
+        """Count a request of a route (its pattern, not its path)."""
+        self._requests.labels(route, str(status)).inc()
+
+    def refusal(self, reason: str) -> None:
+        """Count a request that was refused: rate, busy, size, type."""
+        self._refused.labels(reason).inc()
+
+    def answer(self, answer: Answer) -> None:
+        """Count an answer."""
+        self._seconds.labels(answer.source).observe(answer.seconds)
+        if answer.ranking == "popularity":
+            self._fallbacks.labels("popularity").inc()
+        elif answer.source == "none":
+            self._fallbacks.labels("no_reasoning").inc()
+
+    def model(self, served: Served) -> None:
+        """Tell which model serves from now on."""
+        self._version.set(served.version or 0)
+        self._models.labels(served.package_hash[:12]).inc()
+
+    def comparison(self, found: Comparison) -> None:
+        """Count what the shadow found."""
+        self._overlap.observe(found.overlap)
+        self._shadow_seconds.observe(found.seconds)
+        if found.correlation is not None:
+            self._correlation.observe(found.correlation)
