@@ -1,11 +1,12 @@
 """The guard at the door: what a request may weigh and how often one may ask, decided before anything is parsed.
 
-Health, readiness and metrics are BentoML's own routes and pass by it.
+Health and readiness are BentoML's own routes and pass by it.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -37,7 +38,7 @@ class Guard:
         if runtime is None:
             await self._app(scope, receive, send)
             return
-        status = 500
+        status, begun = 500, time.perf_counter()
 
         async def noting(message: Message) -> None:
             nonlocal status
@@ -61,8 +62,7 @@ class Guard:
         finally:
             if entered:
                 runtime.room.leave()
-            route = scope.get("route")
-            runtime.meters.request(_pattern(route), status)
+            runtime.meters.request(_pattern(scope.get("route")), status, time.perf_counter() - begun)
 
 
 def _pattern(route: Any) -> str:  # noqa: ANN401 - Starlette's routes share no base with a path

@@ -1,6 +1,11 @@
-"""What Prometheus sees beside BentoML's own metrics: answers by reasoning source, fallbacks, model version, shadow."""
+"""What Prometheus sees: requests by route, answers by reasoning source, fallbacks, model version, shadow.
+
+In place of BentoML's own request metrics, which keep a set of series for every path that anybody asks for.
+"""
 
 from __future__ import annotations
+
+import os
 
 from rporec.serving.desk import Answer
 from rporec.serving.served import Served
@@ -20,6 +25,7 @@ class Meters:
         from prometheus_client import Counter, Gauge, Histogram
 
         self._requests = Counter("rporec_requests", "requests by route and status", ["route", "status"])
+        self._times = Histogram("rporec_request_seconds", "seconds of a request by route", ["route"], buckets=_SECONDS)
         self._refused = Counter("rporec_refused", "requests refused before they were read", ["reason"])
         self._seconds = Histogram(
             "rporec_answer_seconds", "seconds from request to answer, by reasoning source", ["reasoning"],
@@ -30,7 +36,7 @@ class Meters:
         )
         self._version = Gauge(
             "rporec_model_version",
-            "registered version that serves; 0 = a package folder",
+            "registered version; 0 = a package folder",
             multiprocess_mode="mostrecent",
         )
         self._models = Counter("rporec_models_loaded", "models that began to serve", ["package"])
@@ -40,9 +46,10 @@ class Meters:
                                       buckets=(-1.0, -0.5, *_SHARES))  # fmt: skip
         self._shadow_seconds = Histogram("rporec_shadow_seconds", "seconds of the challenger", buckets=_SECONDS)
 
-    def request(self, route: str, status: int) -> None:
-        """Count a request of a route (its pattern, not its path)."""
+    def request(self, route: str, status: int, seconds: float) -> None:
+        """Count a request of a route (its pattern, not its path: paths are the callers' and have no end)."""
         self._requests.labels(route, str(status)).inc()
+        self._times.labels(route).observe(seconds)
 
     def refusal(self, reason: str) -> None:
         """Count a request that was refused: rate, busy, size, type."""
@@ -60,6 +67,16 @@ class Meters:
         """Tell which model serves from now on."""
         self._version.set(served.version or 0)
         self._models.labels(served.package_hash[:12]).inc()
+
+    def text(self) -> bytes:
+        """Return all metrics of all workers in Prometheus' text format."""
+        from prometheus_client import REGISTRY, CollectorRegistry, generate_latest, multiprocess
+
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return generate_latest(REGISTRY)
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)
+        return generate_latest(registry)
 
     def comparison(self, found: Comparison) -> None:
         """Count what the shadow found."""

@@ -15,7 +15,7 @@ from rporec.errors import InputError
 from rporec.reasoning.parse import Parsed
 from rporec.recommender import Item, Ranking
 from rporec.serving.explain import Explanation, explain
-from rporec.serving.filters import Filters, allowed
+from rporec.serving.filters import NO_FILTERS, Filters, allowed
 from rporec.serving.find import Resolved
 from rporec.serving.live import LiveWriter
 from rporec.serving.served import Served
@@ -45,7 +45,7 @@ class Ask:
     history: tuple[str, ...] | None
     user_id: str | None = None
     k: int | None = None
-    filters: Filters = Filters()
+    filters: Filters = NO_FILTERS
     explain: bool = False
 
 

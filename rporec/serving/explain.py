@@ -1,4 +1,4 @@
-"""What a ranking rests on: which history items, and what the reasoning changed. Nothing here writes or chooses items."""
+"""What a ranking rests on: which history items, and what the reasoning changed. It chooses no items."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """New items in a loaded model: ranked from their text alone, without training.
 
-A new item gets what text gives (its vector in the tower's text space, in the taste and kin channels and in the reader of
-reasoning), no learned id and no counts. What is known of old items stays: their lines, price bands and counts. Their
+A new item gets what text gives (its vector in the tower's text space, in the taste and kin channels and in the reader
+of reasoning), no learned id and no counts. What is known of old items stays: their lines, price bands and counts. Their
 probabilities fall only by what the new ones take.
 """
 

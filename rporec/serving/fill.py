@@ -1,7 +1,7 @@
 """Reasoning ahead of time: for every active user, what the model would write when asked, put into the store.
 
-Run after a promotion (`make reasoning`). Histories come from the interactions that the package was made from. What is in
-the store already is not written again, so a run that was stopped goes on.
+Run after a promotion (`make reasoning`). Histories come from the interactions that the package was made from. What is
+in the store already is not written again, so a run that was stopped goes on.
 """
 
 from __future__ import annotations

@@ -28,6 +28,9 @@ class Filters:
     exclude_seen: bool = False
 
 
+NO_FILTERS = Filters()
+
+
 def allowed(catalogue: Catalogue, filters: Filters, history: Sequence[int]) -> npt.NDArray[np.bool_]:
     """Return [N] which items pass, for a history of item indices."""
     passes = np.ones(catalogue.n, dtype=np.bool_)

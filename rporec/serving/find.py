@@ -48,7 +48,7 @@ class Finder:
         ]
 
     def history(self, entries: Sequence[str]) -> Resolved:
-        """Return the items meant by ids or titles; an id goes first, titles are read without regard to case and space."""
+        """Return the items meant by ids or titles; case and space of a title do not count."""
         index, known, unknown = self._catalogue.index, [], []
         for entry in entries:
             item = index.get(entry)

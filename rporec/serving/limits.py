@@ -1,6 +1,6 @@
 """How much one client, and all together, may ask of a worker: a token bucket a client, a bound on requests at once.
 
-Counted in this process alone: with W workers a client may get W times its rate. Who a client is, is the caller's to say.
+Counted in this process alone: with W workers a client may get W times its rate. The caller says who a client is.
 """
 
 from __future__ import annotations

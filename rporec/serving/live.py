@@ -75,7 +75,7 @@ class LiveWriter:
             self._keep(served, written)
             for key, job in jobs.items():
                 self._end(job).set_result(written[key])
-        except BaseException as error:  # noqa: BLE001 - whoever waits must hear of it
+        except BaseException as error:  # whoever waits must hear of it
             if not isinstance(error, TimeoutError):
                 log.exception("reasoning could not be written")
             for job in jobs.values():

@@ -98,7 +98,7 @@ def load(folder: Path, version: int | None, name: str | None, tags: Mapping[str,
 
 
 def warm(served: Served) -> None:
-    """Answer once, reasoning and all: the first request is slow (lazy imports, caches), and a model that fails, fails here.
+    """Answer once, reasoning and all: first answers are slow (imports, caches), and what fails, fails here.
 
     Raises:
         InputError: it cannot answer.

@@ -110,7 +110,7 @@ def compare(challenger: Served, answer: Answer) -> Comparison:
 
 
 def order_agreement(scores: Sequence[float]) -> float | None:
-    """Return Spearman's correlation of scores with the order in which they stand, best first; None for fewer than two."""
+    """Return Spearman's correlation of scores with the order in which they stand, best first; None for one."""
     if len(scores) < 2:
         return None
     places = np.argsort(np.argsort(-np.asarray(scores), kind="stable"), kind="stable")

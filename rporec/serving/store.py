@@ -1,7 +1,7 @@
 """What a service keeps beside its model: reasoning written ahead of time, histories of users, items added since.
 
-The contract and the keys; `store_sqlite` and `store_redis` keep the bytes. Reasoning and users belong to one package (by
-its hash), added items to the registered model, whatever its version. Not a source of truth for training.
+The contract and the keys; `store_sqlite` and `store_redis` keep the bytes. Reasoning and users belong to one package
+(by its hash), added items to the registered model, whatever its version. Not a source of truth for training.
 """
 
 from __future__ import annotations

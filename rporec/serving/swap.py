@@ -1,7 +1,7 @@
 """Hot swap: which model serves follows an alias of the registry, without a restart.
 
-A new model is loaded, verified and warmed beside the old one and then put in its place by one assignment; requests under
-way keep the one they hold. What cannot be loaded is refused and told, and the old one goes on.
+A new model is loaded, verified and warmed beside the old one and then put in its place by one assignment; requests
+under way keep the one they hold. What cannot be loaded is refused and told, and the old one goes on.
 """
 
 from __future__ import annotations
@@ -138,9 +138,9 @@ class Swap:
         log.info("version %d (package %s) serves from now on", version.number, version.package_hash[:12])
 
     def _take_items(self) -> None:
-        if self._base is not None and self.current is not None:
-            if self._store.items_added(self._base.name) != self.current.added:
-                self.current = self._with_items(self._base)
+        base, current = self._base, self.current
+        if base is not None and current is not None and self._store.items_added(base.name) != current.added:
+            self.current = self._with_items(base)
 
     def _with_items(self, base: Served) -> Served:
         try:
