@@ -40,7 +40,7 @@ class Meters:
             multiprocess_mode="mostrecent",
         )
         self._models = Counter("rporec_models_loaded", "models that began to serve", ["package"])
-        self._overlap = Histogram("rporec_shadow_overlap", "share of items that champion and challenger both rank first",
+        self._overlap = Histogram("rporec_shadow_overlap", "share of the items that both rank first",
                                   buckets=_SHARES)  # fmt: skip
         self._correlation = Histogram("rporec_shadow_correlation", "Spearman's correlation of their order",
                                       buckets=(-1.0, -0.5, *_SHARES))  # fmt: skip

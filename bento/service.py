@@ -6,38 +6,63 @@ Health and readiness (`/healthz`, `/readyz`) are BentoML's own.
 from __future__ import annotations
 
 import logging
+from typing import TYPE_CHECKING
 
 import bentoml
-from fastapi import FastAPI, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse
 
-from bento import api, errors, openapi, settings
-from bento.guard import Guard
-from bento.runtime import Runtime, start
+from bento import settings
 from rporec.errors import InputError
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 log = logging.getLogger("rporec.service")
 
 
-def application() -> FastAPI:
-    """Return the application with all routes; `state.runtime` is set when the service starts."""
-    app = FastAPI(openapi_url=None)
-    app.state.runtime = None
-    app.include_router(api.router)
-    app.add_middleware(Guard)
-    errors.install(app)
+class Door:
+    """Hands requests to the application, which stands behind it once a worker has loaded the model.
 
-    @app.get("/docs.json", include_in_schema=False)
-    async def document(request: Request) -> JSONResponse:
-        parts: Runtime = request.app.state.runtime
-        return JSONResponse(openapi.document(app, parts))
+    So BentoML's parent process and the build, which read this file too, import neither torch nor the routes.
+    """
 
-    @app.get("/metrics", include_in_schema=False)
-    async def metrics(request: Request) -> Response:
-        parts: Runtime = request.app.state.runtime
-        return Response(parts.meters.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+    def __init__(self) -> None:
+        self.app: ASGIApp = JSONResponse({"error": "the model is not loaded yet", "detail": []}, status_code=503)
 
-    return app
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand a request over."""
+        await self.app(scope, receive, send)
+
+
+door = Door()
+
+
+@bentoml.service(name="rporec", traffic={"timeout": 60}, metrics={"enabled": False})
+@bentoml.asgi_app(door, path="/")
+class RPORec:
+    """Recommendations with their reasoning."""
+
+    def __init__(self) -> None:
+        from bento.application import application
+        from bento.runtime import start
+
+        speak()
+        try:
+            self.runtime = start(settings.load())
+        except InputError as error:
+            log.error("%s", error.message())
+            raise SystemExit(1) from None
+        door.app = application(self.runtime)
+        log.info("serving version %s of %s", self.runtime.served.version, self.runtime.served.name)
+
+    def __is_ready__(self) -> bool:
+        """Tell whether a model is loaded."""
+        return self.runtime.champion.current is not None
+
+    @bentoml.on_shutdown
+    def close(self) -> None:
+        """Stop threads, let go of the store."""
+        self.runtime.close()
 
 
 def speak() -> None:
@@ -49,31 +74,3 @@ def speak() -> None:
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
         logger.propagate = False
-
-
-app = application()
-
-
-@bentoml.service(name="rporec", traffic={"timeout": 60}, metrics={"enabled": False})
-@bentoml.asgi_app(app, path="/")
-class RPORec:
-    """Recommendations with their reasoning."""
-
-    def __init__(self) -> None:
-        try:
-            self.runtime = start(settings.load())
-        except InputError as error:
-            log.error("%s", error.message())
-            raise SystemExit(1) from None
-        app.state.runtime = self.runtime
-        speak()
-        log.info("serving version %s of %s", self.runtime.served.version, self.runtime.served.name)
-
-    def __is_ready__(self) -> bool:
-        """Tell whether a model is loaded."""
-        return self.runtime.champion.current is not None
-
-    @bentoml.on_shutdown
-    def close(self) -> None:
-        """Stop threads, let go of the store."""
-        self.runtime.close()

@@ -53,7 +53,10 @@ class Server:
 
     def call(self, path: str, body: bytes | None = None, method: str | None = None, **headers: str) -> Reply:
         """GET, or POST when there is a body."""
-        named = {"Content-Type": "application/json", **{name.replace("_", "-"): value for name, value in headers.items()}}
+        named = {
+            "Content-Type": "application/json",
+            **{name.replace("_", "-"): value for name, value in headers.items()},
+        }
         request = urllib.request.Request(f"{self.address}{path}", body, named, method=method)
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
