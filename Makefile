@@ -3,12 +3,12 @@ VENV ?= .venv
 PYTHON := $(VENV)/bin/python
 WORKERS ?= 2
 
-# Variables of `run`, `gate`, `promote`, `serve`: PROFILE=<name> DATA=<folder> SET="align.steps=50 run.seed=1".
+# Variables of `run`, `gate`, `promote`, `serve`, `reasoning`: PROFILE=<name> DATA=<folder> SET="align.steps=50 run.seed=1".
 # Of `ablate`: PROFILE=<name> ARMS="reasoning oracle_answer" SEEDS="7 8 9".
 export PROFILE DATA SET ARMS SEEDS
 
 .DEFAULT_GOAL := help
-.PHONY: setup setup-minilm check test test-platform ablate bench-data bench-generate bench-rechead bench-align run serve gate promote lock clean help
+.PHONY: setup setup-minilm check test test-platform ablate bench-data bench-generate bench-rechead bench-align run serve reasoning gate promote lock clean help
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -30,6 +30,9 @@ promote: setup ## make the last package the champion; fails when its verdict is 
 
 serve: setup ## serve the champion on http://localhost:3000 (the port is serve.port)
 	@"$(PYTHON)" -m infra.run --only serve
+
+reasoning: setup ## write the reasoning of the champion's active users ahead of time, into the store of the service
+	@"$(PYTHON)" -m infra.reasoning
 
 check: setup ## formatter, linter, strict types on rporec/
 	"$(PYTHON)" -m ruff format --check .

@@ -9,9 +9,8 @@ from pathlib import Path
 from infra import workspace
 from infra.run import registry_uri
 from infra.workspace import Workspace
-from rporec import tables
 from rporec.errors import InputError
-from rporec.release import build, lookup, registry
+from rporec.release import lookup, registry
 from rporec.release.registry import Place
 from steps.stage import guarded
 
@@ -25,6 +24,8 @@ def fill_store(space: Workspace) -> None:
     Raises:
         InputError: there is no champion, or the tables of this workspace are not those that it was made from.
     """
+    from rporec import tables
+    from rporec.release import build
     from rporec.serving import served
     from rporec.serving.fill import fill, user_histories
     from rporec.serving.open_store import open_store

@@ -12,7 +12,10 @@ from rporec.serving import served
 from rporec.serving.fill import fill
 from rporec.serving.store_sqlite import SqliteStore
 from tests.bento.serving import ROOMY, Server, lay_out, serving
+from tests.redis_server import redis_url
 from tests.release.fixtures import *  # noqa: F403
+
+__all__ = ["redis_url"]
 
 USERS = {"ann": ["i00", "i01", "i02"], "bob <script>": ["i20"], "eve": ["gone", "i07"]}
 

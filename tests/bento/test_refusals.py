@@ -80,7 +80,8 @@ def test_there_are_at_least_sixty() -> None:
     [
         ("/recommend", "GET", 405), ("/recommend", "DELETE", 405), ("/items", "PUT", 405), ("/model", "POST", 405),
         ("/nothing", "GET", 404), ("/items/%00/similar", "GET", 404), ("/items/..%2f..%2fetc/similar", "GET", 404),
-        ("/items/i01/similar?k=0", "GET", 400), ("/items/i01/similar?k=x", "GET", 400), ("/items?limit=101", "GET", 400),
+        ("/items/i01/similar?k=0", "GET", 400), ("/items/i01/similar?k=x", "GET", 400),
+        ("/items?limit=101", "GET", 400),
         ("/items?query=" + "x" * 300, "GET", 400), ("/items//similar", "GET", 400), ("/items/%ff/similar", "GET", 404),
     ],
 )  # fmt: skip

@@ -35,6 +35,7 @@ RUN_BY = {
     "make gate": "test_readme_commands.py",
     "make promote": "test_readme_commands.py",
     "make serve": "test_readme_commands.py",
+    "make reasoning": "test_readme_commands.py",
     "curl -s": "test_readme_commands.py",
     "python -m bento.build": "test_readme_commands.py",
     "dvc exp": "test_pipeline.py",

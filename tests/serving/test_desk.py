@@ -119,7 +119,8 @@ def test_of_items_with_one_title_the_most_bought_is_meant(model: Served) -> None
 
 def test_new_items_leave_the_old_ones_as_they_were(model: Served) -> None:
     new = [
-        NewItem("n1", "Crux shelf number 16", "", "Crux", "shelf", 26.0), NewItem("i00", "known already", "", "", "", 1.0),
+        NewItem("n1", "Crux shelf number 16", "", "Crux", "shelf", 26.0),
+        NewItem("i00", "known already", "", "", "", 1.0),
         NewItem("n2", "zzz", "", "", "", None),
     ]  # fmt: skip
     grown = extend(model, new)
