@@ -45,7 +45,7 @@ def user_histories(interactions: pl.DataFrame, active_days: int, most: int) -> d
         kept = kept.filter(pl.col("user_id").is_in(active.implode()))
     given = kept.filter(pl.col("history").is_not_null()).group_by("user_id", maintain_order=True).last()
     bought = kept.filter(pl.col("history").is_null()).group_by("user_id", maintain_order=True).agg("item_id")
-    whole = given.select("user_id", item_id=pl.concat_list("history", pl.col("item_id").cast(pl.List(pl.String))))
+    whole = given.select("user_id", item_id=pl.concat_list("history", "item_id"))
     rows = pl.concat([whole, bought.select("user_id", "item_id")])
     return {user: items[-most:] for user, items in rows.iter_rows()}
 

@@ -135,7 +135,7 @@ def test_a_title_that_holds_tags_reaches_no_prompt_as_tags(server: Server) -> No
 
 
 _HYPOTHESIS = settings(
-    max_examples=12, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+    max_examples=8, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
 )
 
 
@@ -150,7 +150,7 @@ def test_what_the_document_allows_never_fails_here(server: Server) -> None:
         for mode in schemathesis.GenerationMode:
 
             @settings(
-                max_examples=12, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
+                max_examples=8, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
             )
             @given(case=operation.as_strategy(generation_mode=mode))
             def ask(case: Any) -> None:
