@@ -7,87 +7,41 @@ go to reports/. Nothing here is served or judged by a gate.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import os
-import shlex
 import sys
 import time
 from collections.abc import Mapping, Set
 from pathlib import Path
 from typing import Any
 
-import torch
-from threadpoolctl import threadpool_limits
-
-from infra import deps, workspace
+from infra import deps, lastrun
 from infra.ablate_arms import ARMS, BASELINE, Seed, left_out, other_encoder
 from infra.ablate_texts import Material
+from infra.lastrun import asked_seeds, reports_of
 from infra.workspace import Workspace
-from rporec import tables, weights
-from rporec.backbone.device import require_device
+from rporec import tables
 from rporec.encode.source import identity_of
 from rporec.errors import InputError
 from rporec.evaluation import ablation
-from rporec.files import read_json, sha256_path, write_json, write_text
-from steps.stage import CUBLAS, guarded
+from rporec.files import read_json, write_json, write_text
 
 log = logging.getLogger("rporec")
-_SEEDS = 3
-_NEEDED = (
-    "ingest/items.parquet", "sequence/train.parquet", "sequence/valid.parquet", "sequence/test.parquet",
-    "backbone/model", "backbone/neighbours.safetensors", "cot/completions.parquet",
-)  # fmt: skip
 _STAGES = ("backbone", "cot", "rechead")  # whose code and parameters an arm hangs on
 _ARM, _PAPER, _BASELINES, _SAMPLED = 0.15, 0.8, 1.5, 4.0  # roughly, of the times of rechead (thrice) and cot
 
 
 def main() -> None:
     """Run what is asked for; bad input is one message and exit code 1."""
-    try:
-        guarded(lambda: ablate(Path.cwd()))
-    except KeyboardInterrupt:
-        sys.stderr.write("ablate: stopped; the same command goes on from here\n")
-        sys.exit(130)
+    lastrun.command("ablate", ablate)
 
 
-def ablate(folder: Path) -> None:
-    """Run the arms that PROFILE, ARMS and SEEDS ask for and are not done, then write the reports."""
-    profile, data, settings = (os.environ.get(name, "").strip() for name in ("PROFILE", "DATA", "SET"))
-    space = workspace.existing(profile, folder)
-    if data or settings:
-        raise InputError("ablations take the last run as it is", field="DATA, SET", cure="leave them to make run")
+def ablate(space: Workspace) -> None:
+    """Run the arms that ARMS and SEEDS ask for and are not done, then write the reports."""
     seeds, arms = asked_seeds(os.environ.get("SEEDS", ""), space), asked_arms(os.environ.get("ARMS", ""), space)
-    with workspace.locked(space.checkout, space.root):
-        require_device(space.params.run.device)
-        _has_outputs(space)
-        work = space.root / "work" / "ablate" / inputs_hash(space)
-        material = Material.load(space, work)
-        material.check(_again(space))
-        work.mkdir(parents=True, exist_ok=True)
-        _tell_of_others(work)
-        torch.set_num_threads(space.params.run.threads)
-        torch.use_deterministic_algorithms(mode=True)
-        os.environ.setdefault(*CUBLAS)
-        with threadpool_limits(limits=space.params.run.threads):
-            _run(material, arms, seeds, _times(space.root))
+    with lastrun.opened(space, "ablate", inputs_hash) as material:
+        _run(material, arms, seeds, _times(space.root))
         report(space, material)
-
-
-def asked_seeds(text: str, space: Workspace) -> list[int]:
-    """Return the seeds of SEEDS, or three from run.seed on.
-
-    Raises:
-        InputError: one is no whole number of at least 0, or none is left.
-    """
-    words = text.replace(",", " ").split()
-    if not all(word.isdecimal() for word in words):
-        raise InputError(
-            "a seed is not a number", field="SEEDS", value=text, rule="whole numbers, at least 0", cure='SEEDS="7 8 9"'
-        )
-    first = space.params.run.seed
-    return list(dict.fromkeys(map(int, words))) or list(range(first, first + _SEEDS))
 
 
 def asked_arms(text: str, space: Workspace) -> list[str]:
@@ -109,14 +63,6 @@ def asked_arms(text: str, space: Workspace) -> list[str]:
 
 def inputs_hash(space: Workspace) -> str:
     """Return what names the folder of the arms: a hash of the run's outputs, parameters, encoders and code."""
-    digest = hashlib.sha256()
-    for name in _NEEDED:
-        digest.update(f"{name} {sha256_path(space.root / 'outputs' / name)}\n".encode())
-    for section in ("run", *_STAGES, "evaluate"):
-        digest.update(space.params.section(section).model_dump_json().encode())
-    for encoder in (space.params.rechead.encoder, other_encoder(space.params)):
-        digest.update(f"{encoder and identity_of(encoder)}\n".encode())
-    digest.update(json.dumps(weights.of_backbone(space.params.backbone, Path.cwd())).encode())
     modules = {name for stage in _STAGES for name in deps.stage_modules(space.checkout, stage)}
     own = {
         "infra/ablate_arms.py",
@@ -125,8 +71,9 @@ def inputs_hash(space: Workspace) -> str:
         "rporec/evaluation/scoring.py",
     }
     own |= {path.relative_to(space.checkout).as_posix() for path in (space.checkout / "rporec/baselines").glob("*.py")}
-    for name in sorted(modules | own):
-        digest.update((space.checkout / name).read_bytes())
+    digest = lastrun.digest_of(space, (), ("run", *_STAGES, "evaluate"), modules | own)
+    for encoder in (space.params.rechead.encoder, other_encoder(space.params)):
+        digest.update(f"{encoder and identity_of(encoder)}\n".encode())
     return digest.hexdigest()[:16]
 
 
@@ -197,7 +144,7 @@ def report(space: Workspace, material: Material) -> None:
         "strength": {arm: {str(s): read_json(_done(work, arm, s))["strength"] for s in seeds} for arm in arms},
         **ablation.summary(found, material.slices(), params, space.params.run.seed),
     }  # fmt: skip
-    folder = space.checkout / "reports" / ("" if space.in_place else space.params.run.profile)
+    folder = reports_of(space)
     table = ablation.markdown(told)
     write_json(folder / "ablate.json", told)
     write_text(folder / "ablate.md", table)
@@ -214,20 +161,6 @@ def _learned(work: Path, arm: str, seed: int) -> str:
     return f": {rows}, in {groups}"
 
 
-def _tell_of_others(work: Path) -> None:
-    """Say how folders of other inputs are removed; nothing removes them, since hours of work may come of use again."""
-    others = sorted(path for path in work.parent.iterdir() if path.is_dir() and path != work)
-    if others:
-        size = sum(file.stat().st_size for path in others for file in path.rglob("*") if file.is_file())
-        log.info("ablate: %d folders of other inputs or code hold %.0f MB; to remove them: rm -r %s", len(others),
-                 size / 1e6, " ".join(shlex.quote(str(path)) for path in others))  # fmt: skip
-
-
-def _again(space: Workspace) -> str:
-    profile = "" if space.in_place else f" PROFILE={space.params.run.profile}"
-    return f"make run{profile} again, with the same DATA"
-
-
 def _done(work: Path, arm: str, seed: int) -> Path:
     return work / f"{arm}-{seed}.json"  # written last
 
@@ -235,16 +168,6 @@ def _done(work: Path, arm: str, seed: int) -> Path:
 def _times(root: Path) -> dict[str, float]:
     files = {stage: root / "records" / f"{stage}.json" for stage in _STAGES}
     return {stage: float(read_json(file)["seconds"]) for stage, file in files.items() if file.is_file()}
-
-
-def _has_outputs(space: Workspace) -> None:
-    for name in _NEEDED:
-        if not (space.root / "outputs" / name).exists():
-            raise InputError(
-                "there is no finished run to ablate", file=space.root / "outputs" / name, field="PROFILE",
-                value=space.params.run.profile, rule="the outputs of the stages up to cot",
-                cure=_again(space),
-            )  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -35,7 +35,8 @@ from infra.bench_align_work import matrix_rate, operations
 from infra.bench_align_world import G, L, P, Rewards, make_prompts, make_writer
 from infra.bench_world import World, arguments, make_world, tell
 from infra.worktree import find_checkout
-from rporec.align.trainer import Policy, Setup, grpo_config, row_order
+from rporec.align.settings import Setup, grpo_config
+from rporec.align.trainer import Policy, row_order
 from rporec.backbone.source import Writer
 from rporec.config import AlignParams
 

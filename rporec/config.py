@@ -14,7 +14,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from rporec.config_align import AlignParams, RewardWeights
+from rporec.config_align import AlignParams, RewardWeights, VllmParams
 from rporec.config_backbone import BackboneParams, EvidenceParams, TeacherParams
 from rporec.config_data import (
     ColumnNames,
@@ -40,7 +40,7 @@ from rporec.errors import InputError
 __all__ = [
     "AlignParams", "BackboneParams", "ColumnNames", "EvidenceParams", "GateParams", "IngestParams", "MarketParams",
     "MonitorParams", "NightsParams", "PackageParams", "PromoteParams", "RewardWeights", "Section", "SequenceParams",
-    "ServeParams", "SqlParams", "TeacherParams", "ValidateParams",
+    "ServeParams", "SqlParams", "TeacherParams", "ValidateParams", "VllmParams",
 ]  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -27,6 +27,16 @@ class RewardWeights(Section):
         return self
 
 
+class VllmParams(Section):
+    """A vLLM server that samples in the place of our generator (TRL's server mode)."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^\s@?#/]+/?$")] | None = Field(
+        description="base URL, as http://localhost:8000; null = completions are sampled here"
+    )
+    timeout: float = Field(gt=0, description="seconds in which the server must say that it is well")
+    group_port: int = Field(ge=1, le=65535, description="TCP port over which weights go to the server")
+
+
 class AlignParams(Section):
     """Reinforcement learning (GRPO) with the frozen Rechead as the reward."""
 
@@ -34,8 +44,22 @@ class AlignParams(Section):
     prompts_per_step: int = Field(ge=1, description="B: prompts a step")
     num_generations: int = Field(ge=2, description="G: completions a prompt; 1 has no group to compare with")
     micro_batch: int = Field(
-        ge=1, description="completions a forward pass at most; divides prompts_per_step x num_generations"
+        ge=1, description="completions a forward pass of one process at most; divides what a process has of a step"
     )
+    zero_variance: Literal["keep", "skip", "resample"] = Field(
+        description="groups whose completions all earn the same: keep (their KL and their number count), skip (they "
+        "are left out of the loss) or resample (their completions are drawn again)"
+    )
+    resample_tries: int = Field(ge=1, le=100, description="draws after the first; read by zero_variance resample")
+    lora_rank: int = Field(ge=0, description="rank of LoRA adapters, merged before saving; 0 = all weights are tuned")
+    processes: int = Field(
+        ge=1, le=64, description="processes that train together, one a GPU; divides prompts_per_step"
+    )
+    parallel: Literal["ddp", "fsdp"] = Field(
+        description="how several processes share the work, by infra/accelerate/<this>.yaml: each has all weights (ddp) "
+        "or a part of them (fsdp)"
+    )
+    vllm: VllmParams
     temperature: float = Field(gt=0, le=2, description="sampling temperature of the rollouts")
     learning_rate: float = Field(gt=0, lt=1, description="AdamW")
     beta: float = Field(ge=0, description="weight of the KL divergence to the backbone")
@@ -57,6 +81,9 @@ class AlignParams(Section):
     collapse_margin: Share = Field(
         description="fall of the share well formed, or true of the prompt, below the backbone's that stops the run"
     )
+    near_margin: float = Field(
+        ge=0, le=1, description="NDCG@10 held out within which two steps count as equal, and the truer one is better"
+    )
     checkpoint_every: int = Field(ge=1, description="steps between checkpoints")
     ship_margin: float = Field(
         ge=0, description="NDCG@10 on valid by which the policy may trail the backbone and still ship"
@@ -64,7 +91,20 @@ class AlignParams(Section):
 
     @model_validator(mode="after")
     def _divides(self) -> Self:
-        batch = self.prompts_per_step * self.num_generations
+        if self.prompts_per_step % self.processes:
+            raise ValueError("align.processes must divide align.prompts_per_step: a group stays in one process")
+        batch = self.prompts_per_step * self.num_generations // self.processes
         if batch % min(self.micro_batch, batch):
-            raise ValueError(f"align.micro_batch must divide prompts_per_step x num_generations, {batch} completions")
+            raise ValueError(
+                "align.micro_batch must divide prompts_per_step x num_generations / processes, "
+                f"{batch} completions of a process"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.lora_rank and self.processes > 1 and self.parallel == "fsdp":
+            raise ValueError("align.lora_rank must be 0 with align.parallel fsdp: adapters are trained with ddp")
+        if self.vllm.url and self.zero_variance == "resample":
+            raise ValueError("align.zero_variance resample needs align.vllm.url null: a server samples a step at once")
         return self

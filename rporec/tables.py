@@ -81,6 +81,14 @@ RANKS_FIXED: dict[str, pl.DataType] = {
 
 # Of one arm of the ablations and one seed: where the targets of the rows of valid and test stand.
 ABLATED = Table("ablated", {"slice": _STR, "row_id": _I64, "user_id": _STR, "above": _I32, "ties": _I32})
+# Of one writer and seed of a study of alignment: the same by way of decoding, and how its texts are (means of samples).
+STUDIED = Table(
+    "studied",
+    {
+        "slice": _STR, "decoding": _STR, "row_id": _I64, "user_id": _STR, "above": _I32, "ties": _I32,
+        "grounded": _F64, "words": _F64, "well_formed": _F64,
+    },
+)  # fmt: skip
 
 
 def ranks_table(rankers: list[str]) -> Table:

@@ -127,10 +127,8 @@ def execute(name: str, body: Body, root: Path, *, uses_torch: bool = True) -> Ou
     for leftover in (new, done):
         shutil.rmtree(leftover, ignore_errors=True)
     new.mkdir(parents=True)
-    work = root / "work" / name / _state_hash(name, params, root)
-    work.mkdir(parents=True, exist_ok=True)
-    data = os.environ.get("RPOREC_DATA") or None if name == _READS_DATA else None
-    stage = Stage(name, params, root, new, work, home_folder(root), data)
+    stage = _open(name, params, root)
+    stage.work.mkdir(parents=True, exist_ok=True)
     _seed(params.run, uses_torch=uses_torch)
     with threadpool_limits(limits=params.run.threads):
         outcome = body(stage)
@@ -142,6 +140,20 @@ def execute(name: str, body: Body, root: Path, *, uses_torch: bool = True) -> Ou
     _record(stage, outcome, seconds, peak_mb)
     log.info("%s: %s (%.1f s, %.0f MB)", name, outcome.closing, seconds, peak_mb)
     return outcome
+
+
+def assist(name: str, body: Callable[[Stage], object], root: Path) -> None:
+    """Run a body in a process that helps a stage that runs elsewhere: same work folder and seeds, no outputs."""
+    stage = _open(name, config.load(root / "params.yaml"), root)
+    _seed(stage.params.run, uses_torch=True)
+    with threadpool_limits(limits=stage.params.run.threads):
+        body(stage)
+
+
+def _open(name: str, params: config.Params, root: Path) -> Stage:
+    work = root / "work" / name / _state_hash(name, params, root)
+    data = os.environ.get("RPOREC_DATA") or None if name == _READS_DATA else None
+    return Stage(name, params, root, root / "work" / f"{name}.new", work, home_folder(root), data)
 
 
 def home_folder(root: Path) -> Path:

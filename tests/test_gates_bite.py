@@ -73,6 +73,7 @@ def test_a_model_trained_on_shuffled_targets_is_refused(world: World, clone: Pat
     assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.platform
 def test_reasoning_that_brings_nothing_fails_the_strict_gate(clone: Path) -> None:
     done = project.make(
         clone, "run", "PROFILE=tiny", f"SET=ingest.market.text_signal=0 gate.reasoning_strict=true {PATIENT}"

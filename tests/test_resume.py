@@ -16,7 +16,7 @@ from tests import project
 from tests.worlds import PATIENT, World, fingerprint
 
 # Seven runs of a pipeline and the first of the world: a busy machine takes its time, and speed is not what is tested.
-pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.platform, pytest.mark.pipeline, pytest.mark.timeout(1800)]
 HEAVY = ("backbone", "cot", "rechead", "align", "evaluate")
 
 

@@ -14,16 +14,27 @@ _LONGER = 2.0  # times the backbone's length that is no collapse yet
 _GAMED = 2  # checks in a row that tell a gamed reward from a bad draw
 
 
-def best_step(rows: list[Row], margin: float) -> int:
-    """Return the trained step with the highest held-out NDCG@10 that has not collapsed, the earliest of equals, else 0.
+def best_step(rows: list[Row], params: AlignParams) -> int:
+    """Return the best trained step that has not collapsed, 0 where all of them had.
+
+    A step takes the place of the best before it when its held-out NDCG@10 is higher by more than `align.near_margin`,
+    or when it is within that margin of the highest so far, which so few rows cannot tell apart, and its thoughts are
+    truer. So only the newest step can become the best, and its weights are at hand.
 
     Args:
         rows: of all steps so far, step 0 (the backbone) first.
-        margin: `align.collapse_margin`.
+        params: margins.
     """
     start, *checks = _checks(rows)
-    sound = [row for row in checks if not collapse(start, row, margin)]
-    best = max(sound, key=lambda row: (row["heldout_ndcg@10"], -row["step"]), default=start)
+    best, top = start, 0.0
+    for row in checks:
+        if collapse(start, row, params.collapse_margin):
+            continue
+        measure, margin = row["heldout_ndcg@10"], params.near_margin
+        top = max(top, measure)
+        truer = row["heldout_grounded"] > best["heldout_grounded"] and measure >= top - margin
+        if best is start or truer or measure > best["heldout_ndcg@10"] + margin:
+            best = row
     return int(best["step"])
 
 
@@ -62,7 +73,7 @@ def why_ended(rows: list[Row], params: AlignParams) -> str:
         return f"collapse of {name}"
     if len(checks) > _GAMED and all(_gamed(rows, checks, place, params) for place in range(-_GAMED, 0)):
         return "a gamed reward"
-    best = best_step(rows, params.collapse_margin)
+    best = best_step(rows, params)
     return "no better step" if best and sum(row["step"] > best for row in checks) >= params.patience else ""
 
 

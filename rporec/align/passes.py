@@ -8,11 +8,13 @@ itself, up to float noise (tested against TRL). Not here: the loss, which is TRL
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AttentionInterface, PreTrainedModel
 
 from rporec.backbone.shared import sharing
@@ -114,6 +116,16 @@ class Rows:
     prompt_mask: Tensor
     completions: Tensor
     completion_mask: Tensor
+
+    @staticmethod
+    def of(prompts: Sequence[Sequence[int]], completions: Sequence[Sequence[int]], device: torch.device) -> Rows:
+        """Pad R prompts and completions of token ids."""
+        tables = []
+        for texts, side in ((prompts, "left"), (completions, "right")):
+            ids = pad_sequence([torch.tensor(one) for one in texts], batch_first=True, padding_side=side)
+            ones = pad_sequence([torch.ones(len(one)) for one in texts], batch_first=True, padding_side=side)
+            tables += [ids.to(device), ones.long().to(device)]
+        return Rows(*tables)
 
     def owners(self) -> Tensor:
         """Return the number of each row's prompt [R]; a prompt's rows are neighbours."""

@@ -6,6 +6,7 @@ policy that comes out is the same bytes however often the run was interrupted.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import warnings
 from collections.abc import Sequence
@@ -13,18 +14,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
 from transformers.utils.logging import disable_progress_bar
 
-from rporec.align.checkpoints import newest_whole, save_policy
+from rporec.align.checkpoints import claim, finish, is_finished, newest_whole, require_tokenizer
 from rporec.align.curves import Journal, Row, held_row
 from rporec.align.ending import best_step, why_ended
-from rporec.align.heldout import HeldOut
+from rporec.align.heldout import Held, HeldOut
 from rporec.align.scorer import RewardScorer
-from rporec.align.trainer import Policy, Setup
+from rporec.align.settings import Setup, grpo_config
+from rporec.align.sharded import whole
+from rporec.align.trainer import Policy
+from rporec.align.vllm import require_server
 from rporec.align.watch import Watcher
 from rporec.backbone.source import Writer
 from rporec.config import AlignParams
-from rporec.files import recover_folder
+from rporec.errors import InputError
+from rporec.files import recover_folder, sha256_path
 from rporec.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -69,43 +75,71 @@ def train_policy(
         heldout: the measure that chooses the step.
 
     Raises:
-        InputError: no completion of the first steps is well formed, or the loss is not a number.
+        InputError: no completion of the first steps is well formed, the loss is not a number, the work folder holds
+            another run's work, a policy in it has another tokenizer, or a vLLM server that is asked for is not there.
     """
-    recover_folder(_best(setup))
-    resumed = newest_whole(setup.work / "checkpoints")
-    start = resumed[0] if resumed else 0
     journal = Journal(setup.work / "journal")
-    journal.forget_after(start)
-    if not journal.rows():
-        journal.write(0, held_row(0, heldout.check(writer)), [])
-    finished = start >= params.steps or bool(why_ended(journal.rows(), params))
-    if not finished:
-        if resumed:
-            log.info("align: going on from step %d", start)
-        disable_progress_bar()  # transformers' own, one a saved file
-        with Progress("align", params.steps, "steps") as progress, warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # between TRL's and transformers' names of one setting
-            progress.skip(start)
+    if not is_finished(setup.work):
+        require_server(params.vllm)
+        made_of, config = _made_of(params, setup, prompts), grpo_config(params, setup)
+        if config.world_size != params.processes:
+            raise InputError(
+                "this run wants another number of processes", field="align.processes", value=params.processes,
+                rule=f"{config.world_size}, which were started", cure="let the stage align start them, or set it to 1",
+            )  # fmt: skip
+        with config.main_process_first():
+            claim(setup.work, made_of)
+            resumed = newest_whole(setup.checkpoints)
+            _tidy(setup, journal, resumed, writer)
+            if not journal.rows():
+                journal.write(0, held_row(0, heldout.check(writer)), [])
+        if (resumed[0] if resumed else 0) < params.steps and not why_ended(journal.rows(), params):
             policy = Policy(params, setup, prompts, writer.tokenizer, scorer)
-            _watch(policy, params, journal, heldout, progress)
-            policy.train(resume_from_checkpoint=str(resumed[1]) if resumed else None)
+            _learn(policy, journal, heldout, resumed)
+        if PartialState().is_main_process:
+            finish(setup.work)
     rows = journal.rows()
-    best, ended = best_step(rows, params.collapse_margin), why_ended(rows, params)
+    best, ended = best_step(rows, params), why_ended(rows, params)
     if ended:
         log.info(
             "align: ended after step %d of %d: %s; the best is step %d", rows[-1]["step"], params.steps, ended, best
         )
-    return Trained(_best(setup) if best else setup.backbone, best, rows, journal.rollouts(), ended)
+    if best:
+        require_tokenizer(setup.best, writer.tokenizer)
+    return Trained(setup.best if best else setup.backbone, best, rows, journal.rollouts(), ended)
 
 
-def _watch(policy: Policy, params: AlignParams, journal: Journal, heldout: HeldOut, progress: Progress) -> None:
-    def keep() -> None:
-        save_policy(policy.model, policy.writer.tokenizer, _best(policy.setup))
+def _tidy(setup: Setup, journal: Journal, resumed: tuple[int, Path] | None, writer: Writer) -> None:
+    """Bring the work folder to where the checkpoint stands."""
+    recover_folder(setup.best)
+    journal.forget_after(resumed[0] if resumed else 0)
+    if resumed:
+        require_tokenizer(resumed[1], writer.tokenizer)
+        log.info("align: going on from step %d", resumed[0])
 
-    watcher = Watcher(params, journal, lambda: heldout.check(policy.writer), keep, progress)
-    policy.listeners.append(watcher.hear)
-    policy.add_callback(watcher)
+
+def _learn(policy: Policy, journal: Journal, heldout: HeldOut, resumed: tuple[int, Path] | None) -> None:
+    """Train to the end, from a checkpoint if there is one."""
+    disable_progress_bar()  # transformers' own, one a saved file
+    params = policy.params
+    with Progress("align", params.steps, "steps") as progress, warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # between TRL's and transformers' names of one setting
+        progress.skip(resumed[0] if resumed else 0)
+
+        def check() -> Held:
+            with whole(policy.model):
+                return heldout.check(policy.writer)
+
+        watcher = Watcher(params, journal, check, policy.keep, progress)
+        policy.listeners.append(watcher.hear)
+        policy.add_callback(watcher)
+        policy.train(resume_from_checkpoint=str(resumed[1]) if resumed else None)
 
 
-def _best(setup: Setup) -> Path:
-    return setup.work / "best"
+def _made_of(params: AlignParams, setup: Setup, prompts: Sequence[tuple[int, str]]) -> dict[str, Any]:
+    """Return what a run depends on, for `claim`."""
+    return {
+        "align": params.model_dump(mode="json"), "run.seed": setup.seed, "run.device": setup.device,
+        "backbone.max_completion_tokens": setup.max_completion_tokens, "backbone": sha256_path(setup.backbone),
+        "prompts": hashlib.sha256(repr(list(prompts)).encode()).hexdigest(), **setup.made_of,
+    }  # fmt: skip

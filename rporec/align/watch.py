@@ -104,7 +104,7 @@ class Watcher(TrainerCallback):
             held = held_row(step, self.check())
             self._row |= {name: value for name, value in held.items() if value is not None}
             checked = [*self.rows, held | self._row]
-            if best_step(checked, self.params.collapse_margin) == step:
+            if best_step(checked, self.params) == step:
                 self.keep()
             if why_ended(checked, self.params):
                 control.should_training_stop = control.should_save = True
@@ -133,6 +133,7 @@ class Watcher(TrainerCallback):
         step = int(state.global_step)
         seen = {"kl": logs.get("kl", 0.0), "policy_entropy": logs["entropy"], "loss": logs["loss"]}
         row: Row = {**dict.fromkeys(COLUMNS, None), **self._row, **seen, "grad_norm": logs["grad_norm"], "step": step}
-        self.journal.write(step, row, self._sample)
+        if state.is_world_process_zero:
+            self.journal.write(step, row, self._sample)
         self.rows.append(row)
         self.progress.advance(1, f"reward {row['reward']:.3f}, kl {row['kl']:.4f}")

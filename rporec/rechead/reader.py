@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import scipy.sparse as sp
 import torch
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
@@ -21,10 +22,12 @@ from rporec.encode.first_layout import TfidfEncoder
 from rporec.encode.lexicon import Lexicon
 from rporec.encode.source import load_encoder
 from rporec.encode.vectors import Encoder
-from rporec.files import atomic_file
+from rporec.errors import InputError
+from rporec.files import atomic_file, sha256_path
 from rporec.reasoning.parse import Parsed
 
 _CACHE_CELLS = 1 << 23  # 32 MB of float32
+_ENCODER = "encoder"
 
 Reasoning = Sequence[Sequence[Parsed]]
 
@@ -142,17 +145,35 @@ class Reader:
         if self._digests is not None:
             tensors["digests"] = self._digests
         with atomic_file(folder / "reader.safetensors") as temporary:
-            save_file(tensors, temporary)
+            save_file(tensors, temporary, metadata={_ENCODER: sha256_path(folder / "text")})
 
     @staticmethod
     def load(folder: Path, vectors: Path | None = None) -> Reader:
-        """Read what `save` wrote; a pretrained encoder's vectors are kept below `vectors`, if that is given."""
+        """Read what `save` wrote; a pretrained encoder's vectors are kept below `vectors`, if that is given.
+
+        Raises:
+            InputError: the encoder is not the one that the Rechead was trained with, by hash.
+        """
+        _require_encoder(folder)
         encoder = load_encoder(folder / "text", vectors)
         lexicon = encoder.lexicon if isinstance(encoder, TfidfEncoder) else Lexicon.load(folder / "words")
         stored = load_file(folder / "reader.safetensors")
         shape = (len(stored["items"]), len(lexicon.vocabulary))
         lines = sp.csr_matrix((stored["lines_data"], stored["lines_indices"], stored["lines_indptr"]), shape=shape)
         return Reader(encoder, lexicon, stored["items"], lines, stored.get("digests"))
+
+
+def _require_encoder(folder: Path) -> None:
+    with safe_open(folder / "reader.safetensors", framework="np") as stored:
+        trained = (stored.metadata() or {}).get(_ENCODER)  # Recheads of earlier versions do not say
+    if trained is None:
+        return
+    found = sha256_path(folder / "text")
+    if trained != found:
+        raise InputError(
+            "the Rechead was trained for another text encoder", file=folder, field="text", value=found[:16],
+            rule=trained[:16], cure="run the stage rechead again (make run), or fetch the package again",
+        )  # fmt: skip
 
 
 def _digests(texts: Sequence[str]) -> np.ndarray:

@@ -12,7 +12,8 @@ from trl import GRPOTrainer
 from rporec.align import passes
 from rporec.align.rewards import NOTHING
 from rporec.align.scorer import Scored
-from rporec.align.trainer import Policy, Setup, grpo_config, row_order
+from rporec.align.settings import Setup, grpo_config
+from rporec.align.trainer import Policy, row_order
 from tests.align import world
 from tests.backbone.models import bloom, llama, qwen3
 
@@ -89,7 +90,8 @@ def one_step(trainer, loss_type, beta, quantile):
     trainer._step, trainer._buffered_inputs = 0, None
     trainer.model.zero_grad()
     losses = [trainer.training_step(trainer.model, ROWS, None) for _ in range(trainer.args.gradient_accumulation_steps)]
-    return torch.stack(losses), {name: weight.grad.clone() for name, weight in trainer.model.named_parameters()}
+    tuned = {name: weight for name, weight in trainer.model.named_parameters() if weight.requires_grad}
+    return torch.stack(losses), {name: weight.grad.clone() for name, weight in tuned.items()}
 
 
 def in_our_order(batch):

@@ -10,7 +10,8 @@ from safetensors.torch import load_file
 from rporec.align.checkpoints import mark_whole, newest_whole
 from rporec.align.curves import COLUMNS, Journal
 from rporec.align.ending import best_step, collapse, why_ended
-from rporec.align.trainer import Policy, grpo_config, prompt_order
+from rporec.align.settings import grpo_config
+from rporec.align.trainer import Policy, prompt_order
 from rporec.errors import InputError
 from rporec.files import sha256_path
 from steps.stage import CUBLAS
@@ -68,29 +69,10 @@ def test_what_is_kept_holds_no_pickle(undisturbed):
     assert {file.suffix for file in undisturbed.folder.iterdir()} == {".json", ".safetensors"}
 
 
-class Stopped(Exception):
-    pass
-
-
-def run_until(step, backbone, work):
-    """Run, and stop at the moment when this step is about to be written down."""
-    write = Journal.write
-
-    def stopping(self, at, row, rollouts):
-        if at == step:
-            raise Stopped
-        write(self, at, row, rollouts)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Journal, "write", stopping)
-        with pytest.raises(Stopped):
-            runs.run(backbone, work, runs.small())
-
-
 @pytest.mark.parametrize("steps", [(1,), (3,), (3, 5, 6)], ids=["before a checkpoint", "after one", "three times"])
 def test_a_run_that_is_stopped_ends_with_the_same_bytes(backbone, undisturbed, tmp_path, steps):
     for step in steps:
-        run_until(step, backbone, tmp_path)
+        runs.run_until(step, backbone, tmp_path, runs.small())
     resumed = runs.run(backbone, tmp_path, runs.small())
     assert resumed.rows == undisturbed.rows
     assert resumed.rollouts == undisturbed.rollouts
@@ -98,8 +80,8 @@ def test_a_run_that_is_stopped_ends_with_the_same_bytes(backbone, undisturbed, t
 
 
 def test_a_torn_checkpoint_costs_steps_but_not_the_result(backbone, undisturbed, tmp_path):
-    run_until(5, backbone, tmp_path)
-    torn = tmp_path / "checkpoints" / "checkpoint-4" / "optimizer.pt"
+    runs.run_until(5, backbone, tmp_path, runs.small())
+    torn = tmp_path / "checkpoints" / "checkpoint-4" / "optimizer.safetensors"
     torn.write_bytes(torn.read_bytes()[:100])
     resumed = runs.run(backbone, tmp_path, runs.small())
     assert resumed.rows == undisturbed.rows
@@ -155,8 +137,29 @@ def rows(*heldout, **changes):
     ],
 )
 def test_best_step_and_stall(heldout, best, ended):
-    assert best_step(rows(*heldout), 0.1) == best
+    assert best_step(rows(*heldout), world.align_params()) == best
     assert why_ended(rows(*heldout), world.align_params(patience=2)) == ended
+
+
+@pytest.mark.parametrize(
+    ("heldout", "truth", "best"),
+    [
+        ((0.2, 0.3000, 0.2998), (0.9, 0.8, 0.9), 2),  # within the margin the truer step is better
+        ((0.2, 0.3000, 0.3004), (0.9, 0.9, 0.8), 1),
+        ((0.2, 0.3000, 0.2990), (0.9, 0.8, 0.9), 1),  # beyond it NDCG@10 decides
+        ((0.2, 0.3000, 0.3010), (0.9, 0.9, 0.8), 2),
+        ((0.2, 0.3000, 0.2996, 0.2992), (0.9, 0.86, 0.87, 0.88), 2),  # no creeping down
+        ((0.2, 0.3000, 0.3002, 0.3006), (0.9, 0.89, 0.88, 0.87), 3),  # never one whose weights were not kept
+    ],
+)
+def test_of_steps_as_good_the_truer_is_best(heldout, truth, best):
+    seen = rows(*heldout, heldout_grounded=truth)
+    params = world.align_params(near_margin=0.0005)
+    assert best_step(seen, params) == best
+    kept = 0
+    for count in range(2, len(seen) + 1):
+        kept = count - 1 if best_step(seen[:count], params) == count - 1 else kept
+    assert kept == best
 
 
 @pytest.mark.parametrize(
@@ -176,7 +179,7 @@ def test_a_collapse_has_a_name_ends_the_run_and_is_not_the_best(column, value, n
     seen = rows(0.2, 0.1, 0.3, **{column: [sound, sound, value]})
     assert collapse(seen[0], seen[2], 0.1) == name
     assert why_ended(seen, world.align_params()) == (f"collapse of {name}" if name else "")
-    assert best_step(seen, 0.1) == (1 if name else 2)
+    assert best_step(seen, world.align_params()) == (1 if name else 2)
 
 
 @pytest.mark.parametrize(

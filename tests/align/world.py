@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
 from rporec import config
 from rporec.align.heldout import HeldOut
 from rporec.align.scorer import Facts, RewardScorer
-from rporec.align.trainer import Setup
+from rporec.align.settings import Setup
 from rporec.backbone.generate import Sampling
 from rporec.backbone.source import Writer, load_writer
 from rporec.catalogue import Catalogue
@@ -38,12 +38,15 @@ def catalogue() -> Catalogue:
 def align_params(**changes: object) -> config.AlignParams:
     values = {
         "steps": 6, "prompts_per_step": 4, "num_generations": 4, "micro_batch": 8, "temperature": 1.0,
+        "zero_variance": "keep", "resample_tries": 3, "lora_rank": 0, "processes": 1, "parallel": "ddp",
+        "vllm": {"url": None, "timeout": 5.0, "group_port": 51216},
         "learning_rate": 0.002, "beta": 0.01, "epsilon": 0.2, "loss_type": "grpo", "scale_rewards": "group",
         "top_entropy_quantile": 0.5, "form": "ours", "rank_reward": "reciprocal_log", "outside_limit": 100,
         "weights": {
             "format": 0.1, "outside": 0.1, "rank": 0.5, "concise": 0.1, "similar": 0.1, "entropy": 0.1, "grounded": 0.0,
         },
-        "eval_every": 3, "eval_groups": 16, "patience": 3, "collapse_margin": 0.1, "checkpoint_every": 2,
+        "eval_every": 3, "eval_groups": 16, "patience": 3, "collapse_margin": 0.1, "near_margin": 0.0,
+        "checkpoint_every": 2,
         "ship_margin": 0.002,
     }  # fmt: skip
     return config.AlignParams.model_validate({**values, **changes})

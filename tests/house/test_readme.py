@@ -32,6 +32,7 @@ RUN_BY = {
     "make bench-rechead": "infra/test_bench_rechead.py",
     "make bench-align": "infra/test_bench_align.py",
     "make ablate": "infra/test_ablate.py",
+    "make study": "infra/test_study.py",
     "make gate": "test_readme_commands.py",
     "make promote": "test_readme_commands.py",
     "make serve": "test_readme_commands.py",

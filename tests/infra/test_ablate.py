@@ -76,6 +76,7 @@ def test_the_arm_without_reasoning_and_that_with_it_are_those_of_the_run(done: P
         assert found == pytest.approx(valid[arm]["ndcg@10"], abs=1e-6)
 
 
+@pytest.mark.platform
 def test_a_killed_call_goes_on_without_repeating_an_arm(done: Path, alone: World):
     aside = done.with_name("aside")
     shutil.rmtree(aside, ignore_errors=True)

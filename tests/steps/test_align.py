@@ -13,6 +13,7 @@ import yaml
 
 from rporec import config, tables
 from rporec.backbone.source import load_writer
+from rporec.encode.static import StaticEncoder
 from rporec.errors import InputError
 from rporec.files import read_json, sha256_path
 from rporec.reasoning.prompt import FOLLOWED, NEIGHBOURS
@@ -23,7 +24,7 @@ from tests.release import world
 
 SMALL = {
     "steps": 4, "prompts_per_step": 4, "num_generations": 4, "micro_batch": 16, "eval_every": 2, "eval_groups": 8,
-    "collapse_margin": 1.0, "checkpoint_every": 2, "learning_rate": 0.001,
+    "collapse_margin": 1.0, "near_margin": 0.0, "checkpoint_every": 2, "learning_rate": 0.001,
 }  # fmt: skip
 
 
@@ -153,6 +154,28 @@ def test_a_rechead_of_another_catalogue_is_refused(root, change):
     assert not (root / "outputs/align").exists()
 
 
+def test_a_rechead_of_another_encoder_is_refused_by_hash(root):
+    text = root / "outputs/rechead/reward/text"
+    shutil.rmtree(text)
+    StaticEncoder.fit(["red lamp", "blue chair", "green table"], dim=4, seed=99).save(text)
+    with pytest.raises(InputError, match="another text encoder") as error:
+        stage.execute("align", align, root)
+    assert error.value.field == "text"
+    assert error.value.value != error.value.rule
+    assert not (root / "outputs/align").exists()
+
+
+@pytest.mark.platform
+def test_the_stage_starts_its_processes_and_reads_what_they_leave(root, monkeypatch):
+    shutil.copytree(world.ROOT / "infra" / "accelerate", root / "infra" / "accelerate")
+    monkeypatch.setenv("PYTHONPATH", str(world.ROOT))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    set_params(root, "align", processes=2, micro_batch=8)
+    stage.execute("align", align, root)
+    assert read_json(root / "outputs/align/align.json")["steps"] == 4
+    assert not (root / "work/align").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
@@ -163,6 +186,15 @@ def test_a_rechead_of_another_catalogue_is_refused(root, change):
         ),
         ({"num_generations": 1}, "align.num_generations"),
         ({"prompts_per_step": 4, "num_generations": 3, "micro_batch": 8}, "align"),
+        ({"prompts_per_step": 4, "processes": 3}, "align"),
+        ({"prompts_per_step": 4, "num_generations": 4, "processes": 2, "micro_batch": 5}, "align"),
+        ({"processes": 2, "parallel": "fsdp", "lora_rank": 4}, "align"),
+        (
+            {"zero_variance": "resample", "vllm": {"url": "http://localhost:1", "timeout": 1.0, "group_port": 2}},
+            "align",
+        ),
+        ({"vllm": {"url": "http://key@localhost:1", "timeout": 1.0, "group_port": 2}}, "align.vllm.url"),
+        ({"zero_variance": "drop"}, "align.zero_variance"),
     ],
 )
 def test_parameters_that_break_a_rule_are_refused(changes, field):

@@ -1,0 +1,215 @@
+"""A run killed with SIGKILL at any moment ends with the bytes of an undisturbed one, and leaves no pickle behind."""
+
+import multiprocessing
+import os
+import pathlib
+import pickletools
+import random
+import resource
+import shutil
+import signal
+import time
+import zipfile
+
+import pytest
+import torch
+
+from rporec.align import checkpoints, heldout, plain, trainer
+from rporec.backbone import generate
+from rporec.errors import InputError
+from rporec.files import sha256_path
+from tests.align import runs, world
+
+STEPS = {"steps": 4, "eval_every": 2, "checkpoint_every": 2}
+# In the order in which a run meets them: a function, its call that dies, whether that has done its work, and the name
+# of the path that it is called with, where that matters.
+MOMENTS = {
+    "the first held-out check": (heldout.HeldOut, "check", 1, False, None),
+    "sampling": (generate, "pick", 20, True, None),
+    "a checkpoint, before the optimizer": (plain, "save_optimizer", 1, False, None),
+    "a checkpoint, before its marker": (plain, "mark_whole", 1, False, None),
+    "the best being written": (trainer, "save_policy", 1, True, None),
+    "the best being replaced": (pathlib.Path, "rename", 1, False, "best.new"),
+    "scoring": (trainer.RewardScorer, "score", 3, False, None),
+    "an optimizer step": (torch.optim.AdamW, "step", 1, True, None),
+    "a later held-out check": (heldout.HeldOut, "check", 1, True, None),
+    "the last checkpoint": (plain, "save_random", 1, True, None),
+    "the end": (checkpoints, "drop", 1, False, "checkpoints"),
+}
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("backbone")
+    torch.set_num_threads(1)
+    world.write_backbone(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(backbone, tmp_path_factory):
+    return runs.run(backbone, tmp_path_factory.mktemp("undisturbed"), runs.small(**STEPS))
+
+
+def in_a_process(body, *given):
+    """Start a process that does this; it shares nothing with this one but files."""
+    # A copy of this process spares the imports; CUDA does not survive it.
+    way = "spawn" if torch.cuda.is_available() else "fork"
+    process = multiprocessing.get_context(way).Process(target=body, args=given)
+    process.start()
+    return process
+
+
+def dies(backbone, work, moment):
+    owner, name, call, done, path = MOMENTS[moment]
+    real, calls = getattr(owner, name), []
+
+    def counting(*given, **named):
+        if path is not None and given[0].name != path:
+            return real(*given, **named)
+        calls.append(name)
+        result = real(*given, **named) if done or len(calls) < call else None
+        if len(calls) == call:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(owner, name, counting)
+    runs.run(backbone, work, runs.small(**STEPS))
+
+
+def test_a_run_that_is_killed_at_every_moment_ends_with_the_same_bytes(backbone, undisturbed, tmp_path):
+    for moment in MOMENTS:
+        process = in_a_process(dies, backbone, tmp_path / "work", moment)
+        process.join(300)
+        assert process.exitcode == -signal.SIGKILL, moment
+    resumed = runs.run(backbone, tmp_path / "work", runs.small(**STEPS))
+    assert resumed.rows == undisturbed.rows
+    assert resumed.rollouts == undisturbed.rollouts
+    assert sha256_path(resumed.folder) == sha256_path(undisturbed.folder)
+
+
+def test_a_run_that_is_killed_at_a_random_moment_ends_with_the_same_bytes(backbone, undisturbed, tmp_path):
+    seconds = random.SystemRandom().uniform(0.05, 2.0)
+    process = in_a_process(runs.run, backbone, tmp_path, runs.small(**STEPS))
+    time.sleep(seconds)
+    process.kill()
+    process.join(300)
+    resumed = runs.run(backbone, tmp_path, runs.small(**STEPS))
+    assert resumed.rows == undisturbed.rows, f"killed after {seconds:.2f} s"
+    assert sha256_path(resumed.folder) == sha256_path(undisturbed.folder), f"killed after {seconds:.2f} s"
+
+
+def is_pickle(path):
+    """Whether a file's content is a pickle, or a zip archive with one, as torch writes them."""
+    if zipfile.is_zipfile(path):
+        return any(name.endswith(".pkl") for name in zipfile.ZipFile(path).namelist())
+    try:
+        return sum(1 for _ in pickletools.genops(path.read_bytes())) > 1
+    except Exception:  # noqa: BLE001 - whatever it stumbles over, it is no pickle
+        return False
+
+
+def files_of(folder):
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_neither_a_checkpoint_nor_what_is_left_holds_a_pickle(backbone, undisturbed, tmp_path):
+    torch.save({"x": torch.zeros(1)}, tmp_path / "harmless.json")
+    assert is_pickle(tmp_path / "harmless.json"), "the scan looks at content"
+    runs.run_until(3, backbone, tmp_path / "work", runs.small(**STEPS))
+    kept = files_of(tmp_path / "work" / "checkpoints" / "checkpoint-2")
+    assert {"model.safetensors", "optimizer.safetensors", "random_0.safetensors"} <= {path.name for path in kept}
+    left = files_of(undisturbed.folder.parent)
+    assert {path.suffix for path in left} == {".json", ".safetensors"}
+    assert not (undisturbed.folder.parent / "checkpoints").exists()
+    assert [path for path in [*kept, *left] if is_pickle(path)] == []
+
+
+def test_random_states_go_on_where_they_were(tmp_path):
+    plain.save_random(tmp_path / "state")
+    drawn = [random.random(), float(torch.rand(1)), float(world.np.random.rand())]
+    plain.load_random(tmp_path / "state")
+    assert [random.random(), float(torch.rand(1)), float(world.np.random.rand())] == drawn
+
+
+def small_disk(backbone, work, limit):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        runs.run(backbone, work, runs.small(**STEPS))
+    except OSError as error:
+        os._exit(100 + (error.filename is not None))
+    os._exit(1)
+
+
+def test_the_last_good_checkpoint_survives_a_disk_that_fills_during_the_next(backbone, undisturbed, tmp_path):
+    runs.run_until(3, backbone, tmp_path / "work", runs.small(**STEPS))
+    good = tmp_path / "work" / "checkpoints" / "checkpoint-2"
+    before = sha256_path(good)
+    weights, optimizer = ((good / name).stat().st_size for name in ("model.safetensors", "optimizer.safetensors"))
+    for limit in (weights // 2, (weights + optimizer) // 2):  # the best cannot be written, then the optimizer cannot
+        process = in_a_process(small_disk, backbone, tmp_path / "work", limit)
+        process.join(300)
+        assert process.exitcode == 101, "an OSError that names the place"
+        assert [path.name for path in good.parent.iterdir()] == ["checkpoint-2"]
+        assert sha256_path(good) == before
+        assert not (tmp_path / "work" / "best.new").exists()
+    resumed = runs.run(backbone, tmp_path / "work", runs.small(**STEPS))
+    assert resumed.rows == undisturbed.rows
+    assert sha256_path(resumed.folder) == sha256_path(undisturbed.folder)
+
+
+@pytest.mark.parametrize("change", ["parameters", "backbone", "Rechead", "no record"])
+def test_checkpoints_of_another_run_are_refused(backbone, tmp_path, change):
+    params, setup = runs.small(**STEPS), world.setup(backbone, tmp_path)
+    first = {"align": params.model_dump(mode="json"), "backbone": sha256_path(backbone), "rechead": "a1"}
+    checkpoints.claim(setup.work, first)
+    checkpoints.claim(setup.work, first)
+    (setup.work / "journal").mkdir()
+    second, named = {
+        "parameters": (first | {"align": {**first["align"], "beta": 0.5}}, "align.beta"),
+        "backbone": (first | {"backbone": "other"}, "backbone"),
+        "Rechead": (first | {"rechead": "b2"}, "rechead"),
+        "no record": (first, "align.beta"),
+    }[change]
+    if change == "no record":
+        (setup.work / "run.json").unlink()
+    with pytest.raises(InputError, match="other parameters or inputs") as error:
+        checkpoints.claim(setup.work, second)
+    assert named in error.value.field
+    assert error.value.file == setup.work
+    assert "remove the folder" in error.value.cure
+
+
+def test_a_run_refuses_what_another_rechead_or_learning_rate_left(backbone, tmp_path):
+    runs.run_until(3, backbone, tmp_path, runs.small(**STEPS))
+    kept = sha256_path(tmp_path)
+    with pytest.raises(InputError) as error:
+        runs.run(backbone, tmp_path, runs.small(**STEPS, learning_rate=0.01))
+    assert (error.value.field, error.value.value, error.value.rule) == ("align.learning_rate", "0.002", "0.01")
+    with pytest.raises(InputError) as error:
+        runs.run(backbone, tmp_path, runs.small(**STEPS), made_of={"rechead": "b2"})
+    assert error.value.field == "rechead"
+    assert sha256_path(tmp_path) == kept
+
+
+def test_a_policy_with_another_tokenizer_is_refused(backbone, undisturbed, tmp_path):
+    words = world.writer(backbone).tokenizer
+    checkpoints.require_tokenizer(undisturbed.folder, words)
+    shutil.copytree(undisturbed.folder, tmp_path / "policy")
+    text = (tmp_path / "policy" / "tokenizer.json").read_text()
+    (tmp_path / "policy" / "tokenizer.json").write_text(text.replace('"lamp"', '"lampe"'))
+    for spoil in (lambda: None, (tmp_path / "policy" / "tokenizer.json").unlink):
+        spoil()
+        with pytest.raises(InputError, match="tokenizer is not the backbone's") as error:
+            checkpoints.require_tokenizer(tmp_path / "policy", words)
+        assert error.value.file == tmp_path / "policy"
+        assert error.value.cure
+
+
+def test_a_run_refuses_a_best_policy_that_was_replaced(backbone, undisturbed, tmp_path):
+    shutil.copytree(undisturbed.folder.parent, tmp_path / "work")
+    path = tmp_path / "work" / "best" / "tokenizer.json"
+    path.write_text(path.read_text().replace('"lamp"', '"lampe"'))
+    with pytest.raises(InputError, match="tokenizer is not the backbone's"):
+        runs.run(backbone, tmp_path / "work", runs.small(**STEPS))
