@@ -5,10 +5,11 @@ WORKERS ?= 2
 
 # Variables of `run`, `gate`, `promote`, `serve`, `reasoning`: PROFILE=<name> DATA=<folder> SET="align.steps=50 run.seed=1".
 # Of `ablate` and `study`: PROFILE=<name> ARMS="reasoning oracle_answer" SEEDS="7 8 9".
-export PROFILE DATA SET ARMS SEEDS
+# Of `rollback`: PROFILE=<name> TO=<version> REASON="why"; of `promote` also AGAIN=1.
+export PROFILE DATA SET ARMS SEEDS TO REASON AGAIN
 
 .DEFAULT_GOAL := help
-.PHONY: setup setup-minilm check test test-platform ablate study bench-data bench-generate bench-rechead bench-align run serve reasoning gate promote lock clean help
+.PHONY: setup setup-minilm check test test-platform ablate study bench-data bench-generate bench-rechead bench-align run serve reasoning gate promote challenge rollback versions audit lock clean help
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -27,6 +28,18 @@ gate: setup ## judge the last package again
 
 promote: setup ## make the last package the champion; fails when its verdict is not a pass
 	@"$(PYTHON)" -m infra.run --only promote
+
+challenge: setup ## make the last package the challenger: a version that passed and is compared, while the champion serves
+	@"$(PYTHON)" -m infra.run --only challenge
+
+rollback: setup ## give users the previous version back, or TO=<version>; REASON="why" goes into the audit
+	@"$(PYTHON)" -m infra.releases rollback
+
+versions: setup ## list the registered versions of PROFILE=
+	@"$(PYTHON)" -m infra.releases versions
+
+audit: setup ## list every change of an alias of PROFILE=: who, when, from, to, verdict, reason
+	@"$(PYTHON)" -m infra.releases audit
 
 serve: setup ## serve the champion on http://localhost:3000 (the port is serve.port)
 	@"$(PYTHON)" -m infra.run --only serve

@@ -20,6 +20,7 @@ from rporec.errors import InputError
 from rporec.files import sha256_path
 from rporec.release import lookup, registry
 from rporec.release.lookup import Version
+from rporec.release.place import locate
 
 NAME = "rporec"
 CODE = ("bento", "rporec")
@@ -31,15 +32,14 @@ def build(root: Path) -> str:
     Raises:
         InputError: there is no champion, its package is not whole, or BentoML refused.
     """
-    home = Path(os.environ.get("RPOREC_HOME") or root / "var").expanduser().resolve()
-    place = registry.Place(os.environ.get("MLFLOW_TRACKING_URI") or lookup.default_uri(home), home)
+    place = locate(root, os.environ)
     params = config.load(root / "params.yaml")
     model = lookup.model_name(params.run.profile)
     found = registry.champion_package(place, model)
     if found is None:
         raise InputError("there is no champion to build a Bento of", field="model", value=model, cure="make run first")
     version, package = found
-    store = Path(os.environ.get("BENTOML_HOME") or home / "bentoml")
+    store = Path(os.environ.get("BENTOML_HOME") or place.home / "bentoml")
     name = bento_version(version, code_hash(root))
     if not (store / "bentos" / NAME / name).is_dir():
         store.mkdir(parents=True, exist_ok=True)

@@ -10,6 +10,7 @@ from bento.metrics import Meters
 from bento.settings import Settings
 from rporec.errors import InputError
 from rporec.release import lookup
+from rporec.release.lookup import CHALLENGER
 from rporec.serving.desk import Desk
 from rporec.serving.limits import Rate, Room
 from rporec.serving.live import LiveWriter
@@ -92,7 +93,7 @@ def start(settings: Settings) -> Runtime:
     champion.start(serve.poll_seconds)
     challenger, shadow = None, None
     if serve.shadow_share and wanted is not None:
-        challenger = Swap(None, Wanted(settings.place, settings.model, "challenger"), store)
+        challenger = Swap(None, Wanted(settings.place, settings.model, CHALLENGER), store)
         challenger.start(serve.poll_seconds)
         shadow = Shadow(lambda: challenger.current, serve.shadow_share, meters.comparison)
     live = LiveWriter(store, serve.live_seconds)

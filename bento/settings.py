@@ -9,7 +9,7 @@ from pathlib import Path
 from rporec import config
 from rporec.files import read_json, write_json
 from rporec.release import lookup
-from rporec.release.registry import Place
+from rporec.release.place import Place, locate
 
 ROOT = Path(__file__).resolve().parents[1]
 _DEPLOYMENT = "bento/deployment.json"
@@ -44,13 +44,14 @@ def load(root: Path = ROOT) -> Settings:
     A package is given by RPOREC_PACKAGE; a Bento, which holds no params.yaml, serves its own.
 
     Raises:
-        InputError: params.yaml breaks its schema.
+        InputError: params.yaml breaks its schema, or RPOREC_HOME is set to nothing or to a file.
     """
-    home = Path(os.environ.get("RPOREC_HOME") or root / "var").expanduser().resolve()
+    environment = dict(os.environ)
     if (root / "params.yaml").exists():
         params = config.load(root / "params.yaml")
         serve, days, profile, own = params.serve, params.monitor.max_age_days, params.run.profile, ""
     else:
+        environment.setdefault("RPOREC_HOME", str(root / "var"))  # no checkout, and perhaps no git to ask for one
         told = read_json(root / _DEPLOYMENT)
         serve = config.ServeParams(**told["serve"])
         days, profile, own = told["max_age_days"], told["profile"], "outputs/package"
@@ -60,7 +61,7 @@ def load(root: Path = ROOT) -> Settings:
         max_age_days=days,
         package=root / given if given else None,  # an absolute path stays as it is
         model=lookup.model_name(profile),
-        place=Place(os.environ.get("MLFLOW_TRACKING_URI") or lookup.default_uri(home), home),
+        place=locate(root, environment),
         store=os.environ.get("RPOREC_STORE") or serve.store,
         admin_key=os.environ.get("RPOREC_ADMIN_KEY", ""),
     )

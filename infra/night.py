@@ -22,6 +22,7 @@ from infra.worktree import git
 from rporec import config
 from rporec.data.sources import identity, place
 from rporec.errors import InputError
+from rporec.files import sha256_file
 from rporec.release import lookup, manifest, summary
 from steps.stage import guarded, home_folder
 
@@ -77,7 +78,18 @@ def prepare(date: str) -> None:
             workspace.write_dvc_config(prepared(date))
         else:
             _begin(checkout, root, profile, date)
+    _compare_packages(checkout, root, date)
     log.info("night %s: %s with profile %s", date, root, profile)
+
+
+def _compare_packages(checkout: Path, root: Path, date: str) -> None:
+    """Tell where the night's commit states other packages than this checkout, whose environment runs it."""
+    stated, installed = (sha256_file(folder / "requirements.txt") for folder in (root, checkout))
+    if stated != installed:
+        log.warning(
+            "night %s states other packages (requirements.txt %s) than run here (%s): what runs may give other bytes",
+            date, stated[:12], installed[:12],
+        )  # fmt: skip
 
 
 def _begin(checkout: Path, root: Path, profile: str, date: str) -> None:
@@ -107,7 +119,7 @@ def finish(date: str) -> dict[str, str]:
     """Commit the night's lock file on its branch and push where a remote is set; return what is handed on.
 
     Returns:
-        `workspace`, `package_hash`, `commit`, `date`.
+        `workspace`, `package_hash`, `commit`, `date`, `requirements_hash` (SHA-256 of its requirements.txt).
     """
     space = prepared(date)
     with workspace.locked(space.checkout, space.root):
@@ -118,7 +130,12 @@ def finish(date: str) -> dict[str, str]:
             git(space.root, "push", "--force", remote, f"HEAD:refs/heads/nights/{date}")
     package_hash = manifest.read(space.root / summary.PACKAGE).package_hash
     commit = git(space.root, "rev-parse", "HEAD").strip()
-    return {"workspace": str(space.root), "package_hash": package_hash, "commit": commit, "date": date}
+    made = {
+        "package_hash": package_hash,
+        "commit": commit,
+        "requirements_hash": sha256_file(space.root / "requirements.txt"),
+    }
+    return {"workspace": str(space.root), "date": date, **made}
 
 
 def _commit(space: Workspace, date: str) -> None:

@@ -11,11 +11,11 @@ from infra.run import registry_uri
 from infra.workspace import Workspace
 from rporec.errors import InputError
 from rporec.release import lookup, registry
-from rporec.release.registry import Place
+from rporec.release.place import Place
 from steps.stage import guarded
 
 log = logging.getLogger("rporec")
-_OTHERS = (lookup.PREVIOUS, "challenger")  # their reasoning stays: a rollback must not begin with an empty store
+_OTHERS = (lookup.PREVIOUS, lookup.CHALLENGER)  # their reasoning stays: a rollback must not begin with an empty store
 
 
 def fill_store(space: Workspace) -> None:

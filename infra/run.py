@@ -35,7 +35,9 @@ _ACTS_CODE = ("steps/gate.py", "steps/promote.py", "rporec/evaluation", "rporec/
 def main() -> None:
     """Parse the command line and act; bad input is one message and exit code 1."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=("gate", "promote", "serve"), help="do this alone with the last package")
+    parser.add_argument(
+        "--only", choices=("gate", "promote", "challenge", "serve"), help="do this alone with the last package"
+    )
     only = parser.parse_args().only
     signal.signal(signal.SIGTERM, _stop)
     try:
@@ -63,7 +65,16 @@ def drive(only: str | None) -> None:
             sys.stdout.write(f"Done in {time.monotonic() - started:.1f} s.\n")
         else:
             _has_package(space)
-            act(space, only, *(["--must"] if only == "promote" else []))
+            act(space, *_act_of(only))
+
+
+def _act_of(only: str) -> tuple[str, ...]:
+    """Return the step behind a verb, and its options; AGAIN brings back a version that was rolled back."""
+    if only == "challenge":
+        return ("promote", "--must", "--challenger")
+    if only == "promote":
+        return ("promote", "--must", *(["--again"] if os.environ.get("AGAIN", "").strip() else []))
+    return (only,)
 
 
 def whole_run(space: Workspace) -> None:

@@ -19,6 +19,7 @@ from rporec.evaluation.candidate import Candidate
 from rporec.evaluation.report import ReportData, render
 from rporec.files import read_json, write_json, write_text
 from rporec.release import lookup, registry
+from rporec.release.place import locate
 from steps.stage import guarded, home_folder
 
 log = logging.getLogger("rporec")
@@ -36,7 +37,7 @@ def gate(root: Path) -> dict[str, Any]:
     candidate = Candidate.load(root / "outputs")
     rows_hash = ledger.rows_hash(candidate.rows, candidate.item_ids)
     look = ledger.spend(home / "ledger.jsonl", rows_hash, candidate.package_hash, limits.alpha)
-    version, folder = champion(home, params.run.profile) or (None, None)
+    version, folder = champion(root, params.run.profile) or (None, None)
     own = version is None or version.package_hash == candidate.package_hash
     users = candidate.ranks["user_id"].to_numpy()
     values = candidate.values(None if own else folder, params.run.threads, home / "vectors")
@@ -56,10 +57,9 @@ def gate(root: Path) -> dict[str, Any]:
     return stated
 
 
-def champion(home: Path, profile: str) -> tuple[lookup.Version, Path] | None:
+def champion(root: Path, profile: str) -> tuple[lookup.Version, Path] | None:
     """Return the serving version of a profile and its verified package."""
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or lookup.default_uri(home)
-    return registry.champion_package(registry.Place(uri, home), lookup.model_name(profile))
+    return registry.champion_package(locate(root, os.environ), lookup.model_name(profile))
 
 
 def write(root: Path, params: config.Params, stated: dict[str, Any], seconds: float) -> None:

@@ -1,6 +1,7 @@
 """Promote: send the run to MLflow, make a passing package the champion, load it back and ask it.
 
-No DVC stage: it acts on the world. A failing verdict is a result (exit 0); with `--must` it is a refusal (exit 1).
+No DVC stage: it acts on the world. A failing verdict is a result (exit 0); with `--must` it is a refusal (exit 1), and
+so is a version that was rolled back: only a person brings it back, with `--again`.
 """
 
 from __future__ import annotations
@@ -17,31 +18,37 @@ from rporec import config, tables
 from rporec.errors import InputError
 from rporec.files import write_json, write_text
 from rporec.release import commit, lookup, record, summary
-from rporec.release.registry import Place
-from rporec.release.settle import Settled, settle
-from steps.stage import guarded, home_folder
+from rporec.release.place import Place, locate
+from rporec.release.registry import Aim
+from rporec.release.settle import Actor, Settled, settle
+from steps.stage import guarded
 
 log = logging.getLogger("rporec")
 
 
-def promote(root: Path, *, must: bool) -> Settled:
+def promote(root: Path, *, must: bool, aim: Aim = "champion", again: bool = False) -> Settled:
     """Record the run below `root`, promote its package when its verdict passed, and tell the outcome in one line.
 
     Raises:
-        InputError: the promotion was refused (a failing verdict only with `must`), or MLflow stayed away too long.
+        InputError: the promotion was refused (a failing verdict or a version that was rolled back only with `must`), or
+            MLflow stayed away too long.
     """
     started = time.monotonic()
-    params, home = config.load(root / "params.yaml"), home_folder(root)
-    place = Place(os.environ.get("MLFLOW_TRACKING_URI") or lookup.default_uri(home), home)
-    code, who = commit.git_commit(root), getpass.getuser()
-    done = record.patiently(lambda: settle(root, place, params, code, who), params.promote.outage_seconds, place.uri)
+    params, place = config.load(root / "params.yaml"), locate(root, os.environ)
+    actor = Actor(getpass.getuser(), commit.git_commit(root), aim, again)
+    done = record.patiently(lambda: settle(root, place, params, actor), params.promote.outage_seconds, place.uri)
     write_json(root / summary.PROMOTION, done.note())
-    if done.version is not None:
+    if done.version is not None and aim != "challenger":
         ask(root, place, params)
     seconds = time.monotonic() - started
     leave_record(root, params, done, seconds)
     if must and done.verdict == "fail":
         raise InputError(done.told, file=root / summary.GATES, rule="every gate passes", cure="improve it, run again")
+    if must and done.taken_back:
+        raise InputError(
+            done.told, field="AGAIN", rule="a version that was rolled back comes back only by hand",
+            cure="make promote AGAIN=1",
+        )  # fmt: skip
     log.info("promote: %s (%.1f s)", done.told, seconds)
     return done
 
@@ -69,10 +76,13 @@ def main() -> None:
     """Promote in the current folder."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--must", action="store_true", help="exit 1 when the verdict is fail")
-    must = bool(parser.parse_args().must)
+    parser.add_argument("--again", action="store_true", help="promote a version that was rolled back")
+    parser.add_argument("--challenger", action="store_true", help="make it the challenger; the champion stays")
+    given = parser.parse_args()
+    aim: Aim = "challenger" if given.challenger else "champion"
     # Waiting is done here, with words (record.patiently); MLflow's own seven silent retries would double it.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    guarded(lambda: promote(Path.cwd(), must=must))
+    guarded(lambda: promote(Path.cwd(), must=given.must, aim=aim, again=given.again))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import os
 import random
 import resource
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -23,9 +22,10 @@ import numpy as np
 import yaml
 from threadpoolctl import threadpool_limits
 
-from rporec import config
+from rporec import config, home
 from rporec.errors import InputError
 from rporec.files import recover_folder, replace_folder, sha256_path, write_json
+from rporec.release import records
 
 log = logging.getLogger("rporec")
 # What CUDA's matrix products want where every run must give the same bits; read when the first one is computed.
@@ -157,18 +157,8 @@ def _open(name: str, params: config.Params, root: Path) -> Stage:
 
 
 def home_folder(root: Path) -> Path:
-    """Return RPOREC_HOME; unset or empty, var/ of the main checkout, which all worktrees share.
-
-    Args:
-        root: a checkout or a worktree; outside a git repository its own var/ is meant.
-    """
-    given = os.environ.get("RPOREC_HOME", "")
-    if given:
-        return Path(given).expanduser().resolve()
-    command = ["git", "-C", str(root), "rev-parse", "--path-format=absolute", "--git-common-dir"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    top = Path(found.stdout.strip()).parent if found.returncode == 0 else root
-    return top.resolve() / "var"
+    """Return RPOREC_HOME of this process's environment, see `rporec.home`."""
+    return home.home_folder(root, os.environ)
 
 
 def _seed(run: config.RunParams, *, uses_torch: bool) -> None:
@@ -208,5 +198,6 @@ def _record(stage: Stage, outcome: Outcome, seconds: float, peak_mb: float) -> N
             "closing": outcome.closing,
             "seconds": round(seconds, 2),
             "peak_mb": round(peak_mb, 1),
+            records.OUTS: records.folder_hash(stage.root / "outputs" / stage.name),
         },
     )

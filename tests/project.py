@@ -26,6 +26,8 @@ _SETTINGS = (
     "SET",
     "ARMS",
     "SEEDS",
+    "REASON",
+    "AGAIN",
     "MAKE",
     "PYTEST",
     "COV_",
@@ -54,7 +56,7 @@ def clone(target: Path) -> Path:
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return a clean environment for a command in a clone; it shares this virtual environment."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(_SETTINGS)}
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(_SETTINGS) and key != "TO"}
     threads = {"OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
     return {**kept, **IDENTITY, **threads, "VENV": sys.prefix, "NO_COLOR": "1", **(extra or {})}
 

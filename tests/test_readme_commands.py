@@ -94,6 +94,25 @@ def test_gate_and_promote_alone(world: World, base: Path) -> None:
         assert "this profile has not run" in refused.stderr
 
 
+def test_versions_audit_rollback_and_challenge_alone(world: World, base: Path) -> None:
+    with only_me(base):
+        listed = project.make(world.clone, "versions", "PROFILE=tiny")
+        assert listed.returncode == 0, listed.stderr
+        head, *lines = listed.stdout.splitlines()
+        assert head.split()[:5] == ["version", "aliases", "registered", "NDCG@10", "verdict"]
+        assert [line.split()[:2] for line in lines] == [["1", "champion"]]
+        assert float(lines[0].split()[3]) > 0
+        moved = project.make(world.clone, "audit", "PROFILE=tiny")
+        assert moved.returncode == 0, moved.stderr
+        assert moved.stdout.splitlines()[1].split()[2:6] == ["promote", "champion", "-", "1"]
+        refused = project.make(world.clone, "rollback", "PROFILE=tiny", "REASON=complaints about shoes")
+        assert refused.returncode != 0
+        assert "rporec-tiny has no previous version to go back to" in refused.stderr
+        waits = project.make(world.clone, "challenge", "PROFILE=tiny")
+        assert waits.returncode == 0, waits.stderr
+        assert "version 1 of rporec-tiny already" in waits.stderr
+
+
 def test_the_bento_is_built(world: World, base: Path) -> None:
     with only_me(base):
         env = project.environment({"RPOREC_HOME": str(world.clone / "var")})

@@ -1,94 +1,80 @@
-"""The audit of the registry: an append-only row for every change of the champion.
+"""The audit of the registry: an append-only row for every change of an alias, in the registry's own database.
 
-JSON lines under RPOREC_HOME. Rows are never rewritten; the registry stays the source of who is champion.
+A change has two rows: `intent` before the alias moves, and after it `done`; `dropped` where a kill came first and the
+alias never moved. What moved is told by the `done` rows alone. The registry stays the source of who is champion.
 """
 
 from __future__ import annotations
 
-import fcntl
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import IO
+from collections.abc import Sequence
+from typing import Literal
 
-from rporec.errors import InputError
-from rporec.journal import Journal
-
-_POLL_SECONDS = 0.2
+from rporec.release.audit_row import Log, Phase, Row
 
 
-@dataclass(frozen=True)
-class Row:
-    """One change of an alias.
-
-    Args:
-        when: UTC, ISO 8601.
-        who: the user who acted.
-        model: registered name.
-        alias: the alias that moved.
-        from_version, to_version: before and after; None = none.
-        verdict_hash: SHA-256 of the gates.json that allowed it, "" where none was asked for.
-        reason: in words.
-    """
-
-    when: str
-    who: str
-    model: str
-    alias: str
-    from_version: int | None
-    to_version: int | None
-    verdict_hash: str
-    reason: str
+def rows(log: Log, model: str, phase: Phase = "done") -> list[Row]:
+    """Return a model's rows of one phase, oldest first; none before the table is made."""
+    return _read(log, model, phase)
 
 
-def append(path: Path, row: Row) -> None:
-    """Add a row and sync it to disk."""
-    _journal(path).extend(lambda _: row)
+def open_moves(log: Log, model: str) -> list[list[Row]]:
+    """Return the acts that a kill left without an end, oldest first: the intents of each in their order."""
+    ended = {row.move for phase in ("done", "dropped") for row in _read(log, model, phase)}
+    found: dict[str, list[Row]] = {}
+    for row in _read(log, model, "intent"):
+        if row.move not in ended:
+            found.setdefault(row.move, []).append(row)
+    return list(found.values())
 
 
-def rows(path: Path, model: str) -> list[Row]:
-    """Return a model's rows, oldest first; a line torn by a kill is left out.
+def intend(log: Log, changes: Sequence[Row]) -> None:
+    """Write what is about to be done, all rows or none."""
+    _add(log, changes, "intent")
+
+
+def close(log: Log, changes: Sequence[Row], phase: Literal["done", "dropped"]) -> None:
+    """Write how an act ended, all rows or none."""
+    _add(log, changes, phase)
+
+
+def ready(log: Log) -> bool:
+    """Make the table where it is missing and take over the file of earlier releases.
+
+    Returns:
+        False where MLflow has not made the database yet.
 
     Raises:
-        InputError: a whole line cannot be read.
+        InputError: the database is of a kind that cannot keep the audit, or the file cannot be read.
     """
-    return [row for row in _journal(path).rows() if row.model == model]
+    from rporec.release import audit_store
 
-
-def _journal(path: Path) -> Journal[Row]:
-    return Journal(path, Row, "the audit", "restore the file from a backup")
-
-
-@contextmanager
-def single_writer(path: Path, wait_seconds: float) -> Iterator[None]:
-    """Hold the registry's lock on this machine, so that two promotions never run at once.
-
-    Args:
-        path: the file beside which the lock lies.
-        wait_seconds: how long another promotion is waited for.
-
-    Raises:
-        InputError: another one held it all that time.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    deadline = time.monotonic() + wait_seconds
-    with path.with_suffix(".lock").open("a") as lock:
-        while not _locked(lock):
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise InputError(
-                    f"another promotion is running, and was for {wait_seconds:.0f} s",
-                    file=lock.name, rule="one at a time", cure="run it again when that one is done",
-                )  # fmt: skip
-            time.sleep(min(_POLL_SECONDS, left))
-        yield
-
-
-def _locked(lock: IO[str]) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not audit_store.exists(log):
         return False
+    audit_store.make(log)
+    _take_over(log)
     return True
+
+
+def _read(log: Log, model: str, phase: str) -> list[Row]:
+    # SQLAlchemy is imported when first needed: the service reads the registry without it.
+    from rporec.release import audit_store
+
+    return [Row(**found) for found in audit_store.select(log, phase, model)]
+
+
+def _add(log: Log, changes: Sequence[Row], phase: Phase) -> None:
+    from rporec.release import audit_store
+
+    audit_store.insert(log, [{**vars(row), "phase": phase} for row in changes])
+
+
+def _take_over(log: Log) -> None:
+    """Copy the rows of `audit.jsonl` once; the names of their moves tell which are there, also after a kill."""
+    if not log.earlier.exists():
+        return
+    from rporec.release import audit_store
+    from rporec.release.audit_file import read_file
+
+    known = {str(found["move"]) for found in audit_store.select(log, "done", None)}
+    _add(log, [row for row in read_file(log.earlier) if row.move not in known], "done")
+    log.earlier.replace(log.earlier.with_suffix(".jsonl.imported"))

@@ -13,7 +13,7 @@ import yaml
 
 from rporec.config import Params
 from rporec.files import read_json, sha256_file
-from rporec.release import layout, lookup, summary
+from rporec.release import layout, lookup, records, summary
 from rporec.release.record import RunRecord
 from rporec.release.verdict import BoundVerdict
 
@@ -22,12 +22,12 @@ _OWN_FILES = ("params.yaml", "dvc.lock", "reports/gates.json", "outputs/evaluate
 
 
 def origin(root: Path, git_commit: str) -> dict[str, str]:
-    """Return where the package in `root` comes from, as tags: commit, hash of dvc.lock, hash and date of the data."""
+    """Return where the package in `root` comes from, as tags: commit, data, hashes of dvc.lock and requirements.txt."""
     stated = read_json(root / summary.PACKAGE / layout.LINEAGE)
-    lock = root / "dvc.lock"
     return {
         "git_commit": git_commit,
-        "dvc_lock_hash": sha256_file(lock) if lock.is_file() else "",
+        "dvc_lock_hash": _hash(root / "dvc.lock"),
+        "requirements_hash": _hash(root / "requirements.txt"),
         **{name: str(stated[name]) for name in ("data_hash", "as_of", "ships")},
     }
 
@@ -37,12 +37,15 @@ def run_record(root: Path, params: Params, judged: BoundVerdict, git_commit: str
     stages = list(yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
     sections = params.model_dump(mode="json", by_alias=True)
     metrics, files = collect(root, stages, sections)
-    # The params too: MLflow refuses to change one that a run holds, so other params need a run of their own.
-    identity = f"{judged.package_hash} {judged.digest} {git_commit} {json.dumps(sections, sort_keys=True)}"
+    tags = origin(root, git_commit)
+    # The params too: MLflow refuses to change one that a run holds, so other params need a run of their own. And the
+    # packages: the same code on others is another run.
+    identity = [judged.package_hash, judged.digest, git_commit, tags["requirements_hash"]]
+    identity.append(json.dumps(sections, sort_keys=True))
     return RunRecord(
         experiment=lookup.model_name(params.run.profile),
-        key=hashlib.sha256(identity.encode()).hexdigest(),
-        tags={**origin(root, git_commit), "package_hash": judged.package_hash, "verdict": judged.word},
+        key=hashlib.sha256(" ".join(identity).encode()).hexdigest(),
+        tags={**tags, "package_hash": judged.package_hash, "verdict": judged.word},
         params=sections,
         metrics={**metrics, **_ranker_metrics(root)},
         files={**files, "run": [root / name for name in _OWN_FILES if (root / name).is_file()]},
@@ -55,23 +58,27 @@ def collect(
 ) -> tuple[dict[str, float], dict[str, list[Path]]]:
     """Read the records of the stages below `root`: metrics by name, and artefact files by stage.
 
-    A record whose params are not the present ones is of an earlier run (DVC fetched the outputs from its cache): its
-    metrics are left out, its files are those of today.
+    A record of other outputs than dvc.lock's, or of other params, is of another run (DVC brought the outputs from its
+    cache): nothing of the first is told, of the second only the files, which are those of today.
     """
     metrics: dict[str, float] = {}
     files: dict[str, list[Path]] = {}
+    outs = records.locked(root)
     for stage in stages:
-        path = root / "records" / f"{stage}.json"
-        if not path.is_file():
-            log.info("recorder: stage %s left no record here (its outputs came from the cache)", stage)
+        record = records.read(root, stage, outs)
+        if record is None:
+            log.info("recorder: stage %s left no record of these outputs here (they came from the cache)", stage)
             continue
-        record = read_json(path)
         files[stage] = [root / file for file in record["files"] if (root / file).is_file()]
         if record["params"] != params[stage]:
             continue
         metrics |= {f"{stage}.{name}": float(value) for name, value in record["metrics"].items() if value is not None}
         metrics |= {f"{stage}.{name}": float(record[name]) for name in ("seconds", "peak_mb")}
     return metrics, files
+
+
+def _hash(path: Path) -> str:
+    return sha256_file(path) if path.is_file() else ""
 
 
 def _ranker_metrics(root: Path) -> dict[str, float]:

@@ -20,7 +20,8 @@ from rporec.errors import InputError
 from rporec.release import manifest
 
 log = logging.getLogger(__name__)
-CHAMPION, PREVIOUS = "champion", "previous"
+CHAMPION, PREVIOUS, CHALLENGER = "champion", "previous", "challenger"
+ALIASES = (CHAMPION, PREVIOUS, CHALLENGER)
 _SQLITE = "sqlite:///"
 _LOCK_SECONDS = 30.0
 _ABSENT = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}  # MLflow says the second for an alias that is not set
@@ -74,7 +75,7 @@ def default_uri(home: Path) -> str:
 
 
 def by_alias(uri: str, model: str, alias: str) -> Version | None:
-    """Return the version that an alias (champion, previous) points at, None when there is none."""
+    """Return the version that an alias (one of `ALIASES`) points at, None when there is none."""
     return _newest(uri, model, "alias", alias)
 
 

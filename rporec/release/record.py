@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from rporec.data.sources.place import shown
 from rporec.errors import InputError
 from rporec.release import registry
-from rporec.release.registry import Place
+from rporec.release.place import Place
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")

@@ -1,53 +1,27 @@
 """The model registry: a package becomes a version and the champion, or is refused.
 
-Writes go through MLflow's client (imported when first needed, seconds); reading is `lookup`. Order of writes: version,
-aliases, audit row; a crash between two of them is mended by the next promotion of the same package.
+Writes go through MLflow's client (imported when first needed, seconds); reading is `lookup`, moving aliases is `moves`.
+A version that a kill left without an alias is taken up by the next promotion of the same package.
 """
 
 from __future__ import annotations
 
-import datetime as dt
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from rporec.errors import InputError
-from rporec.release import audit, lookup, manifest
-from rporec.release.lookup import CHAMPION, PREVIOUS, Version
+from rporec.release import audit, audit_row, lookup, manifest, moves
+from rporec.release.audit_row import Row
+from rporec.release.lock import file_lock, single_writer
+from rporec.release.lookup import CHALLENGER, CHAMPION, PREVIOUS, Version
+from rporec.release.moves import Cause
+from rporec.release.place import Place as Place  # as ...: callers know both from here
+from rporec.release.place import client as client
 from rporec.release.verdict import BoundVerdict
 
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a registry lives.
-
-    Args:
-        uri: MLflow tracking URI (sqlite file or server); tracking and registry are the same.
-        home: RPOREC_HOME: artefacts of an sqlite registry, the audit, fetched packages.
-    """
-
-    uri: str
-    home: Path
-
-    @property
-    def audit(self) -> Path:
-        """The append-only audit file."""
-        return self.home / "audit.jsonl"
-
-    @property
-    def cache(self) -> Path:
-        """Where packages of a remote registry are fetched to."""
-        return self.home / "packages"
-
-    def artifacts(self, experiment: str) -> str | None:
-        """Return the artefact address of a new experiment; None leaves it to the server."""
-        if lookup.sqlite_file(self.uri) is None:
-            return None
-        return (self.home / "mlartifacts" / experiment).resolve().as_uri()
+Aim = Literal["champion", "challenger"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +35,7 @@ class Request:
         source: address of that artefact folder.
         tags: git_commit, dvc_lock_hash, data_hash, as_of: what the version carries beside package_hash and verdict.
         who: the user who acts.
+        aim: what it is to become.
     """
 
     package: Path
@@ -69,6 +44,7 @@ class Request:
     source: str
     tags: Mapping[str, str]
     who: str
+    aim: Aim = "champion"
 
 
 @dataclass(frozen=True)
@@ -80,19 +56,9 @@ class Promotion:
     replaced: int | None
 
 
-def client(place: Place) -> Any:  # noqa: ANN401 - MLflow ships no types
-    """Return MLflow's client for a registry; creates and migrates an sqlite database on first use."""
-    from mlflow.tracking import MlflowClient
-
-    file = lookup.sqlite_file(place.uri)
-    if file is not None:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    return MlflowClient(tracking_uri=place.uri, registry_uri=place.uri)
-
-
 def prepare(place: Place) -> None:
     """Create and migrate the registry's database ahead of its use (seconds; safe beside other work)."""
-    with audit.single_writer(place.home / "prepare", wait_seconds=0.0):
+    with file_lock(place.home / "prepare.lock", wait_seconds=0.0):
         client(place).search_experiments(max_results=1)
 
 
@@ -182,18 +148,23 @@ def registered(place: Place, model: str, package_hash: str) -> Version | None:
     return version if version.number in served or (now is not None and now.number == version.number) else None
 
 
+def taken_back(place: Place, model: str, version: Version) -> Row | None:
+    """Return the row of the rollback that took a version from users; None where none did, or it was brought back."""
+    return audit_row.rolled_back(audit.rows(place.audit, model)).get(version.number)
+
+
 def mend(place: Place, model: str, who: str, wait_seconds: float) -> None:
-    """Add the audit row that a kill between alias and audit left out, else a package rolled back since counts as new.
+    """Finish or drop what a kill cut off, and note aliases that were moved by other means.
 
     Raises:
         InputError: another promotion runs for longer than `wait_seconds`.
     """
-    with audit.single_writer(place.audit, wait_seconds):
-        _mend_audit(place, model, who)
+    with single_writer(place.audit, wait_seconds):
+        moves.reconcile(place, model, who)
 
 
 def promote(place: Place, model: str, request: Request, wait_seconds: float) -> Promotion:
-    """Make a package the champion: a version, the alias `champion` (the old one becomes `previous`), an audit row.
+    """Make a package a version, and champion (the old one becomes `previous`) or, where that is asked, `challenger`.
 
     A package that has been champion already is returned as it stands.
 
@@ -201,19 +172,25 @@ def promote(place: Place, model: str, request: Request, wait_seconds: float) -> 
         InputError: the package may not be promoted (see `check`), or another promotion runs for longer than
             `wait_seconds`.
     """
-    with audit.single_writer(place.audit, wait_seconds):
+    with single_writer(place.audit, wait_seconds):
         package_hash = manifest.verify(request.package).package_hash
-        _mend_audit(place, model, request.who)
+        moves.reconcile(place, model, request.who)
         known = registered(place, model, package_hash)
         if known is not None:
             return Promotion(known, moved=False, replaced=None)
         check(place, model, request.package, request.verdict, request.tags.get("as_of", ""))
         version = _register(place, model, request, package_hash)
-        old = champion(place, model)
-        _move(place, old, version)
-        replaced = old.number if old else None
+        replaced = moves.aliases(place, model)[CHAMPION]
         reason = f"the gates passed package {package_hash[:12]}"
-        _note(place, version, replaced, request.who, request.verdict.digest, reason)
+        if request.aim == "challenger":
+            cause = Cause("challenge", request.who, request.verdict.digest, reason)
+            moves.carry_out(place, model, cause, {CHALLENGER: version.number})
+            return Promotion(version, moved=False, replaced=None)
+        cause = Cause("promote", request.who, request.verdict.digest, reason)
+        wanted: dict[str, int | None] = {CHAMPION: version.number, CHALLENGER: None}
+        if replaced is not None:
+            wanted[PREVIOUS] = replaced
+        moves.carry_out(place, model, cause, wanted)
         return Promotion(version, moved=True, replaced=replaced)
 
 
@@ -237,26 +214,3 @@ def _register(place: Place, model: str, request: Request, package_hash: str) -> 
             model, request.source, run_id=request.run_id, tags={**tags, "verdict_hash": request.verdict.digest}
         )
     )
-
-
-def _move(place: Place, old: Version | None, new: Version) -> None:
-    mlflow_client = client(place)
-    if old is not None:
-        mlflow_client.set_registered_model_alias(new.model, PREVIOUS, str(old.number))
-    mlflow_client.set_registered_model_alias(new.model, CHAMPION, str(new.number))
-
-
-def _note(place: Place, new: Version, replaced: int | None, who: str, digest: str, reason: str) -> None:
-    when = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-    audit.append(place.audit, audit.Row(when, who, new.model, CHAMPION, replaced, new.number, digest, reason))
-
-
-def _mend_audit(place: Place, model: str, who: str) -> None:
-    """Add the row that a crash between alias and audit left out."""
-    now = champion(place, model)
-    moves = [row for row in audit.rows(place.audit, model) if row.alias == CHAMPION]
-    last = moves[-1].to_version if moves else None
-    if now is not None and now.number != last:
-        log.warning("the audit lacked the move to version %d of %s; added", now.number, model)
-        digest = now.tags.get("verdict_hash", "")
-        _note(place, now, last, who, digest, "reconciled: the alias had moved without an audit row")

@@ -12,7 +12,7 @@ from rporec.reasoning.ground import Grounder
 from rporec.reasoning.prompt import split_prompt
 from rporec.recommender import Recommendation, Recommender
 from rporec.release import registry
-from rporec.release.registry import Place
+from rporec.release.place import Place
 
 _LEAST_HISTORY = 3
 _TITLE_LENGTH = 80

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from rporec.files import read_json, sha256_file
-from rporec.release import lookup, manifest
+from rporec.release import lookup, manifest, records
 
 FIGURES = ("hr@5", "hr@10", "hr@20", "ndcg@5", "ndcg@10", "ndcg@20", "mrr", "n")
 ACTS = ("gate", "promote")  # no DVC stages, but in the table of a run
@@ -102,12 +102,12 @@ def build_summary(root: Path, facts: RunFacts) -> dict[str, Any]:
 
 def stage_table(root: Path, stages: Sequence[str], cached: Collection[str]) -> list[dict[str, Any]]:
     """Return a row a stage (`name`, `seconds`, `peak_mb`, `cached`), then gate and promote where they left a record."""
-    rows = []
+    rows, outs = [], records.locked(root)
     for name in (*stages, *ACTS):
-        path = root / "records" / f"{name}.json"
-        if name in ACTS and not path.is_file():
+        found = records.read(root, name, outs)
+        if name in ACTS and found is None:
             continue
-        record: Mapping[str, Any] = read_json(path) if path.is_file() else {}
+        record: Mapping[str, Any] = found or {}
         rows.append(
             {
                 "name": name,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from rporec.errors import InputError
 from rporec.release import lookup, registry
 from rporec.release.lookup import Version
-from rporec.release.registry import Place
+from rporec.release.place import Place
 from rporec.serving.extend import extend
 from rporec.serving.served import Served, load, warm
 from rporec.serving.store import Store, StoreError

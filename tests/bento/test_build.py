@@ -12,7 +12,8 @@ import pytest
 from bento import build
 from rporec.errors import InputError
 from rporec.release import manifest, registry, verdict
-from rporec.release.registry import Place, Request
+from rporec.release.place import Place
+from rporec.release.registry import Request
 from tests.release import world
 
 

@@ -23,7 +23,7 @@ def runtime(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     (folder / "params.yaml").write_text(yaml.safe_dump(params))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RPOREC_PACKAGE", str(workspace / "scratch/package"))
-        patch.setenv("RPOREC_HOME", "")  # as if it were not set
+        patch.delenv("RPOREC_HOME", raising=False)
         found = start(settings.load(folder))
     assert (folder / "var/serving.db").exists()
     yield found

@@ -11,7 +11,8 @@ from bento import runtime, settings
 from rporec import config
 from rporec.errors import InputError
 from rporec.release import lookup, manifest, registry, verdict
-from rporec.release.registry import Place, Request
+from rporec.release.place import Place
+from rporec.release.registry import Request
 from tests.release import world
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from rporec.recommender import Recommender
 from rporec.release import lookup, manifest, registry
-from rporec.release.registry import Place
+from rporec.release.place import Place, client
 from tests.bento.serving import KEY, ROOMY, Server, lay_out, serving
 from tests.release import world
 
@@ -22,13 +22,12 @@ MODEL = "rporec-demo"
 
 def _register(place: Place, package: Path) -> int:
     """Make a version of a package, whatever it holds: the service must be the one that looks."""
-    client = registry.client(place)
     tags = {"package_hash": manifest.read(package).package_hash, "verdict": "pass"}
-    return int(client.create_model_version(MODEL, package.as_uri(), tags=tags).version)
+    return int(client(place).create_model_version(MODEL, package.as_uri(), tags=tags).version)
 
 
 def _point(place: Place, alias: str, version: int) -> None:
-    registry.client(place).set_registered_model_alias(MODEL, alias, str(version))
+    client(place).set_registered_model_alias(MODEL, alias, str(version))
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +52,7 @@ def place(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Place:
     home = tmp_path_factory.mktemp("registry")
     shutil.copy(template, home / "mlflow.db")
     place = Place(lookup.default_uri(home), home)
-    registry.client(place).create_registered_model(MODEL)
+    client(place).create_registered_model(MODEL)
     return place
 
 

@@ -13,7 +13,7 @@ from tests.project import ROOT
 # A floor may import its own and lower floors; the longest name that fits a module tells its floor.
 FLOORS = (
     {
-        "errors", "files", "journal", "progress", "config", "config_align", "config_backbone", "config_data",
+        "errors", "files", "home", "journal", "progress", "config", "config_align", "config_backbone", "config_data",
         "config_release", "days", "tables", "catalogue", "checkpoint", "reach", "weights",
     },
     {"encode", "transitions", "reasoning", "data", "release.manifest", "release.layout"},

@@ -35,6 +35,10 @@ RUN_BY = {
     "make study": "infra/test_study.py",
     "make gate": "test_readme_commands.py",
     "make promote": "test_readme_commands.py",
+    "make challenge": "test_readme_commands.py",
+    "make rollback": "test_readme_commands.py",
+    "make versions": "test_readme_commands.py",
+    "make audit": "test_readme_commands.py",
     "make serve": "test_readme_commands.py",
     "make reasoning": "test_readme_commands.py",
     "curl -s": "test_readme_commands.py",
@@ -64,7 +68,7 @@ def test_make_commands_name_known_verbs_profiles_and_keys(command: str) -> None:
     done = subprocess.run(["make", "-n", words[1]], cwd=ROOT, env=environment(), capture_output=True, check=False)
     assert done.returncode == 0
     given = dict(word.split("=", 1) for word in words[2:])
-    assert set(given) <= {"PROFILE", "DATA", "SET", "ARMS", "SEEDS"}
+    assert set(given) <= {"PROFILE", "DATA", "SET", "ARMS", "SEEDS", "TO", "REASON", "AGAIN"}
     overlay.merge(ROOT, given.get("PROFILE", "demo"), given.get("SET", ""), given.get("DATA"))
 
 

@@ -20,7 +20,14 @@ DATE = "2026-01-05"
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "checkout"
-    names = ("params.yaml", "dvc.yaml", "profiles/tiny.yaml", "profiles/nightly.yaml", "source.lock.json")
+    names = (
+        "params.yaml",
+        "dvc.yaml",
+        "profiles/tiny.yaml",
+        "profiles/nightly.yaml",
+        "source.lock.json",
+        "requirements.txt",
+    )
     for name in (*names, *workspace.WEIGHTS, "last_night.json", ".gitignore", ".dvc/config", ".dvc/.gitignore"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes((ROOT / name).read_bytes())
@@ -64,6 +71,16 @@ def test_a_night_runs_what_is_committed(checkout: Path) -> None:
     git(checkout, "commit", "--quiet", "--all", "--message", "newer")
     night.prepare(DATE)
     assert _seed(checkout) == 9
+
+
+def test_other_packages_than_the_nights_own_are_told(checkout: Path, caplog: pytest.LogCaptureFixture) -> None:
+    night.prepare(DATE)
+    _finish(checkout / "runs" / "nights" / DATE)
+    assert "other packages" not in caplog.text
+    with (checkout / "requirements.txt").open("a") as stream:
+        stream.write("zstd==1.0\n")
+    night.prepare(DATE)
+    assert f"night {DATE} states other packages" in caplog.text
 
 
 def _seed(checkout: Path) -> int:

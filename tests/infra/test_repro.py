@@ -15,6 +15,7 @@ import yaml
 from infra import repro, workspace
 from rporec import config
 from rporec.errors import InputError
+from rporec.release import records
 from tests.project import ROOT, git
 
 PIPELINE = """
@@ -32,6 +33,9 @@ BODY = """
 import json, pathlib
 pathlib.Path("outputs/{name}").mkdir(parents=True, exist_ok=True)
 pathlib.Path("outputs/{name}/text").write_text("{name}")
+pathlib.Path("outputs/{name}/deep/er").mkdir(parents=True, exist_ok=True)
+for path in ("deep/er/ü", "deep.txt", "empty"):
+    pathlib.Path("outputs/{name}", path).write_text("" if path == "empty" else path)
 pathlib.Path("records").mkdir(exist_ok=True)
 pathlib.Path("records/{name}.json").write_text(json.dumps({{"seconds": {seconds}}}))
 """
@@ -61,6 +65,8 @@ def test_runs_what_changed_and_nothing_else(root: Path) -> None:
     repro.reproduce(root, {})
     first = repro.record_times(root)
     assert set(first) == {"one", "two"}
+    # A record is told to be the lock's by the hash of its outputs: ours must be DVC's own.
+    assert records.locked(root) == {name: records.folder_hash(root / "outputs" / name) for name in ("one", "two")}
     repro.reproduce(root, {})
     assert repro.record_times(root) == first
     with (root / "steps" / "two.py").open("a") as stream:

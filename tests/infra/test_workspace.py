@@ -204,10 +204,12 @@ def test_a_run_marks_its_processes_and_keeps_the_place_of_data_to_itself(checkou
     assert (found["RPOREC_DATA"], found["DATA"]) == ("", "")
 
 
-def test_an_empty_home_is_an_unset_one(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for given in ("", str(checkout / "elsewhere")):
-        monkeypatch.setenv("RPOREC_HOME", given)
-        assert workspace.plan("tiny", "", "", checkout).home == (Path(given) if given else checkout / "var")
+def test_an_empty_home_is_refused_and_another_one_taken(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RPOREC_HOME", "")
+    with pytest.raises(InputError, match="RPOREC_HOME is set but empty"):
+        workspace.plan("tiny", "", "", checkout)
+    monkeypatch.setenv("RPOREC_HOME", str(checkout / "elsewhere"))
+    assert workspace.plan("tiny", "", "", checkout).home == checkout / "elsewhere"
 
 
 def test_dvc_reads_the_shared_cache_and_a_users_own_settings_stay(checkout: Path) -> None:

@@ -1,15 +1,20 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from rporec import config
 from rporec.errors import InputError
-from rporec.release import lineage, record, registry
+from rporec.files import sha256_file, write_json
+from rporec.release import lineage, manifest, record, records, registry, summary, verdict
 from rporec.release.record import RunRecord
 from rporec.release.registry import Place
+from tests.release import world
 
 
 def _run(tmp_path: Path, **changes: Any) -> RunRecord:
@@ -121,3 +126,34 @@ def test_records_of_other_params_bring_no_metrics(tmp_path: Path) -> None:
     metrics, files = lineage.collect(tmp_path, ["align", "cot", "absent"], {"align": {"steps": 3}, "cot": {"steps": 3}})
     assert metrics == {"align.reward": 0.5, "align.seconds": 2.0, "align.peak_mb": 10.0}
     assert files == {"align": [tmp_path / "out.csv"], "cot": [tmp_path / "out.csv"]}
+
+
+def test_records_of_other_outputs_than_the_locks_are_of_another_run(tmp_path: Path) -> None:
+    """DVC brought outputs of an earlier run back; the record beside them stayed."""
+    told = {"params": {}, "metrics": {"reward": 0.5}, "files": [], "seconds": 2.0, "peak_mb": 10.0}
+    (tmp_path / "outputs/align/sub").mkdir(parents=True)
+    (tmp_path / "outputs/align/sub/a.txt").write_text("a")
+    outs = records.folder_hash(tmp_path / "outputs/align")
+    write_json(tmp_path / "records/align.json", {**told, "outs": outs})
+    for named, expected in ((outs, 0.5), ("0" * 32 + ".dir", None)):
+        lock = {"stages": {"align": {"outs": [{"path": "outputs/align", "md5": named}]}}}
+        (tmp_path / "dvc.lock").write_text(yaml.safe_dump(lock))
+        metrics, files = lineage.collect(tmp_path, ["align"], {"align": {}})
+        assert metrics.get("align.reward") == expected
+        assert list(files) == (["align"] if expected else [])
+        [row] = summary.stage_table(tmp_path, ["align"], ["align"])
+        assert row["seconds"] == (2.0 if expected else None)
+
+
+def test_other_packages_make_another_run(workspace: Path, tmp_path: Path) -> None:
+    root = Path(shutil.copytree(workspace, tmp_path / "root"))
+    shutil.copytree(workspace / "scratch/package", root / summary.PACKAGE)
+    judged = verdict.read(world.write_verdict(root / summary.GATES, manifest.read(root / summary.PACKAGE).package_hash))
+    params = config.load(root / "params.yaml")
+    keys = []
+    for pinned in ("torch==2.13.0\n", "torch==2.14.0\n"):
+        (root / "requirements.txt").write_text(pinned)
+        made = lineage.run_record(root, params, judged, "commit")
+        assert made.tags["requirements_hash"] == sha256_file(root / "requirements.txt")
+        keys.append(made.key)
+    assert len(set(keys)) == 2

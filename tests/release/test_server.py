@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rporec.release import manifest, registry, summary
+from rporec.release import audit, manifest, registry, summary
 from rporec.release.registry import Place
 from steps import promote as step
 from tests import servers
@@ -62,5 +62,8 @@ def test_a_promotion_waits_for_the_server_and_the_champion_comes_back_from_it(
     assert found is not None
     assert found[1] == home / "packages" / package_hash
     assert "Ranking" in (root / "reports/recommendation.txt").read_text()
+    rows = audit.rows(Place(server, home).audit, "rporec-demo")  # no database is named: it is kept here
+    assert [(row.alias, row.from_version, row.to_version) for row in rows] == [("champion", None, 1)]
+    assert (home / "audit.db").exists()
     assert step.promote(root, must=True).version == 1
     assert summary.standing(root, server, "rporec-demo").settled

@@ -10,13 +10,12 @@ import yaml
 
 from rporec import config
 from rporec.errors import InputError
-from rporec.release import audit, lookup, manifest, registry, settle, summary
+from rporec.release import alias, audit, lookup, manifest, registry, rollback, settle, summary
 from rporec.release.registry import Place
-from rporec.release.settle import Settled
+from rporec.release.settle import Actor, Settled
 from tests.kills import killed
 from tests.release import world
-
-MODEL = "rporec-demo"
+from tests.release.registered import MODEL, held, told
 
 
 @pytest.fixture
@@ -39,7 +38,7 @@ def _judge(root: Path, now: lookup.Version | None, failed: str = "") -> None:
 
 
 def _settle(root: Path, place: Place) -> Settled:
-    return settle.settle(root, place, config.load(root / "params.yaml"), "commit", "someone")
+    return settle.settle(root, place, config.load(root / "params.yaml"), Actor("someone", "commit"))
 
 
 def _another(root: Path, mark: str) -> None:
@@ -62,11 +61,10 @@ def test_a_kill_before_the_audit_row_is_mended_and_a_rollback_since_then_holds(r
     _settle(root, place)
     _another(root, "second")
     _judge(root, registry.champion(place, MODEL))
-    with killed(audit, "append"):
+    with killed(audit, "close"):
         _settle(root, place)
     assert _settle(root, place).version == 2
-    moves = [(row.from_version, row.to_version) for row in audit.rows(place.audit, MODEL)]
-    assert moves == [(None, 1), (1, 2)]
+    assert told(place, "champion") == [(None, 1, "promote"), (1, 2, "promote")]
     registry.client(place).set_registered_model_alias(MODEL, "champion", "1")
     again = _settle(root, place)
     assert "already" in again.told
@@ -78,7 +76,7 @@ def test_a_kill_before_the_audit_row_is_mended_and_a_rollback_since_then_holds(r
 def test_a_version_left_by_a_kill_is_promoted_by_a_new_verdict(root: Path, place: Place) -> None:
     """Another package became champion meanwhile: the old verdict is refused, and the workspace asks for another."""
 
-    with killed(registry, "_move"):
+    with killed(alias, "put"):
         _settle(root, place)
     other = Path(shutil.copytree(root, root.with_name("other")))
     _another(other, "other")
@@ -110,3 +108,30 @@ def test_the_same_verdict_sent_with_other_params_is_a_run_of_its_own(root: Path,
     _change_params(root, "promote", show_items=3)
     assert _settle(root, place).verdict == "fail"
     assert _runs(place) == 2
+
+
+def test_what_was_rolled_back_stays_until_a_person_asks_for_it(root: Path, place: Place) -> None:
+    _settle(root, place)
+    _another(root, "second")
+    _judge(root, registry.champion(place, MODEL))
+    _settle(root, place)
+    rollback.rollback(place, MODEL, rollback.Wish(None, "ada", "complaints"), wait_seconds=0.0)
+    (root / summary.GATES).unlink()
+    kept = _settle(root, place)
+    assert (kept.version, kept.taken_back) == (2, True)
+    assert "ada rolled it back" in kept.told
+    assert "(complaints)" in kept.told
+    assert held(place) == (1, 2, None)
+    again = settle.settle(root, place, config.load(root / "params.yaml"), Actor("bob", "commit", again=True))
+    assert (again.version, again.taken_back) == (2, False)
+    assert held(place) == (2, 1, None)
+    assert _settle(root, place).told == "this package is version 2 of rporec-demo already"
+
+
+def test_a_challenger_is_registered_and_promoted_later(root: Path, place: Place) -> None:
+    asked = Actor("ada", "commit", aim="challenger")
+    done = settle.settle(root, place, config.load(root / "params.yaml"), asked)
+    assert (done.version, done.told) == (1, "version 1 of rporec-demo is the challenger; the champion stays")
+    assert held(place) == (None, None, 1)
+    assert _settle(root, place).version == 1
+    assert held(place) == (1, None, None)

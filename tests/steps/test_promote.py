@@ -10,7 +10,7 @@ import pytest
 
 from rporec.errors import InputError
 from rporec.files import read_json
-from rporec.release import audit, lookup, manifest, registry, summary
+from rporec.release import audit, lookup, manifest, registry, rollback, summary
 from rporec.release.registry import Place
 from steps import promote as step
 from tests.release import world
@@ -141,3 +141,22 @@ def test_the_command_ends_with_one_message_and_no_traceback(root: Path, place: P
     assert found.returncode == 1
     assert found.stderr.startswith("error: there is no verdict on this package")
     assert "Traceback" not in found.stderr
+
+
+def test_a_person_is_refused_what_was_rolled_back_unless_again_is_said(root: Path, place: Place) -> None:  # noqa: F811
+    for mark in ("first", "second"):
+        shutil.rmtree(root / summary.PACKAGE)
+        world.write_package(root / summary.PACKAGE, root, mark=mark)
+        now = registry.champion(place, MODEL)
+        against = {"champion": now.number, "champion_hash": now.package_hash} if now else {}
+        world.write_verdict(root / summary.GATES, _hash(root), **against)
+        step.promote(root, must=True)
+    rollback.rollback(place, MODEL, rollback.Wish(None, "ada", "complaints"), wait_seconds=0.0)
+    assert step.promote(root, must=False).taken_back, "a schedule goes on"
+    with pytest.raises(InputError, match=r"ada rolled it back on .* \(complaints\)") as refused:
+        step.promote(root, must=True)
+    assert "make promote AGAIN=1" in str(refused.value)
+    assert step.promote(root, must=True, again=True).version == 2
+    champion = registry.champion(place, MODEL)
+    assert champion is not None
+    assert champion.number == 2

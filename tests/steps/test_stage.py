@@ -9,6 +9,7 @@ import pytest
 
 from rporec.errors import InputError
 from rporec.files import read_json, write_json
+from rporec.release import records
 from steps import stage
 from tests.project import git
 
@@ -35,6 +36,7 @@ def test_outputs_record_and_cleaned_work(root):
     stage.execute("ingest", writes("1"), root, uses_torch=False)
     assert (root / "outputs/ingest/a.txt").read_text() == "1"
     record = read_json(root / "records/ingest.json")
+    assert record["outs"] == records.folder_hash(root / "outputs/ingest")
     assert record["metrics"] == {"x": 1.0}
     assert record["files"] == ["outputs/ingest/a.txt"]
     assert record["params"]["source"] == "market"
@@ -128,16 +130,13 @@ def test_only_ingest_is_told_where_data_lies(root, monkeypatch):
     assert seen == {"ingest": (SECRET, SECRET), "sequence": (None, None)}
 
 
-@pytest.mark.parametrize("given", [None, ""])
-def test_without_a_home_it_is_the_main_checkouts_from_every_worktree(tmp_path, monkeypatch, given):
+def test_without_a_home_it_is_the_main_checkouts_from_every_worktree(tmp_path, monkeypatch):
     checkout, worktree = tmp_path / "checkout", tmp_path / "checkout/runs/tiny"
     checkout.mkdir()
     git(checkout, "init", "--quiet")
     git(checkout, "commit", "--quiet", "--allow-empty", "--message", "first")
     git(checkout, "worktree", "add", "--quiet", "--detach", str(worktree))
     monkeypatch.chdir(tmp_path)
-    if given is not None:
-        monkeypatch.setenv("RPOREC_HOME", given)
     assert stage.home_folder(checkout) == stage.home_folder(worktree) == checkout / "var"
     assert stage.home_folder(tmp_path) == tmp_path / "var", "no repository"
     monkeypatch.setenv("RPOREC_HOME", "~/home")
