@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from rporec.recommender import Recommender
-from rporec.release import lookup, manifest, registry
+from rporec.release import lookup, manifest
 from rporec.release.place import Place, client
 from tests.bento.serving import KEY, ROOMY, Server, lay_out, serving
 from tests.release import world
