@@ -6,10 +6,11 @@ WORKERS ?= 2
 # Variables of `run`, `gate`, `promote`, `serve`, `reasoning`: PROFILE=<name> DATA=<folder> SET="align.steps=50 run.seed=1".
 # Of `ablate` and `study`: PROFILE=<name> ARMS="reasoning oracle_answer" SEEDS="7 8 9".
 # Of `rollback`: PROFILE=<name> TO=<version> REASON="why"; of `promote` also AGAIN=1.
-export PROFILE DATA SET ARMS SEEDS TO REASON AGAIN
+# Of `reproduce`, `lineage`: VERSION=<n> PROFILE=<name>; of `reproduce` also FROM=<first stage that runs again>.
+export PROFILE DATA SET ARMS SEEDS TO REASON AGAIN VERSION FROM
 
 .DEFAULT_GOAL := help
-.PHONY: setup setup-minilm check test test-platform ablate study bench-data bench-generate bench-rechead bench-align run serve reasoning gate promote challenge rollback versions audit lock clean help
+.PHONY: setup setup-minilm check test test-platform ablate study bench-data bench-generate bench-rechead bench-align run serve reasoning gate promote challenge rollback versions audit reproduce lineage verify-key lock clean help
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -46,6 +47,15 @@ serve: setup ## serve the champion on http://localhost:3000 (the port is serve.p
 
 reasoning: setup ## write the reasoning of the champion's active users ahead of time, into the store of the service
 	@"$(PYTHON)" -m infra.reasoning
+
+reproduce: setup ## make a version again from its number alone and compare: VERSION=, optional PROFILE=, FROM=<first stage>
+	@"$(PYTHON)" -m infra.reproduce
+
+lineage: setup ## from a version's bytes back to verdict, commit, params and data, as text and picture: VERSION=, optional PROFILE=
+	@"$(PYTHON)" -m infra.lineage
+
+verify-key: setup ## print the public key of RPOREC_SIGNING_KEY (package.signature ed25519), for RPOREC_VERIFY_KEY of services
+	@"$(PYTHON)" -m infra.verify_key
 
 check: setup ## formatter, linter, strict types on rporec/
 	"$(PYTHON)" -m ruff format --check .

@@ -18,7 +18,7 @@ from bento.settings import write_deployment
 from rporec import config
 from rporec.errors import InputError
 from rporec.files import sha256_path
-from rporec.release import lookup, registry
+from rporec.release import lookup, registry, signature
 from rporec.release.lookup import Version
 from rporec.release.place import locate
 
@@ -32,8 +32,8 @@ def build(root: Path) -> str:
     Raises:
         InputError: there is no champion, its package is not whole, or BentoML refused.
     """
-    place = locate(root, os.environ)
     params = config.load(root / "params.yaml")
+    place = locate(root, os.environ, signature.trust_of(params.package.signature, os.environ))
     model = lookup.model_name(params.run.profile)
     found = registry.champion_package(place, model)
     if found is None:

@@ -108,7 +108,7 @@ def first_model(settings: Settings) -> Served:
         InputError: there is neither, or it is not whole.
     """
     if settings.package is not None:
-        return load(settings.package, None, None, {})
+        return load(settings.package, trust=settings.place.trust)
     wanted = Wanted(settings.place, settings.model, lookup.CHAMPION)
     version = wanted.version()
     if version is None:

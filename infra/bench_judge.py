@@ -1,4 +1,4 @@
-"""How fast rankers are judged, from their scores on: ranks, all of metrics.json, ten paired comparisons.
+"""How fast rankers are judged, from their scores on: ranks, all of metrics.json, paired comparisons.
 
 A part of `make bench-rechead` (`infra.bench_rechead`). Rows and scores are drawn at random, about as many as Industrial
 has; every row is a group of its own, which is the most work. Not timed: what makes the scores.
@@ -25,6 +25,7 @@ from rporec.evaluation.slices import label_rows
 
 ROWS, ITEMS, USERS = 4_500, 3_700, 2_000
 _KNOWN, _LONGEST, _COMPARISONS = 40_000, 12, 10
+_MANY_USERS, _MANY = 5_000, 10_000
 
 
 def judging(params: EvaluateParams, rounds: int) -> dict[str, dict[str, Any]]:
@@ -87,6 +88,15 @@ def comparing(resamples: int, alpha: float, rounds: int) -> dict[str, Any]:
     )
     told = {f"{name}_s": round(taken, 3) for name, taken in seconds.items()}
     return {**told, "rows": ROWS, "users": USERS, "resamples": resamples}
+
+
+def largest(rounds: int) -> dict[str, Any]:
+    """Return the seconds of one paired comparison of 5,000 users of two rows each by 10,000 resamples."""
+    users = np.repeat(np.arange(_MANY_USERS), 2)
+    values = np.random.default_rng(0).standard_normal(len(users))
+    zeros = np.zeros(len(users))
+    seconds = in_turns({"one": lambda: paired_bootstrap(values, zeros, users, _MANY, 0.05, 0)}, rounds)
+    return {"seconds": round(seconds["one"], 3), "users": _MANY_USERS, "resamples": _MANY}
 
 
 def _rows(rng: np.random.Generator, count: int, start: int) -> pl.DataFrame:

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from infra.bench_baselines import fitting
-from infra.bench_judge import comparing, judging
+from infra.bench_judge import comparing, judging, largest
 from infra.bench_world import World, arguments, in_turns, make_world, tell
 from infra.worktree import find_checkout
 from rporec.rechead.examples import Examples
@@ -49,6 +49,7 @@ def main() -> None:
     for name, figures in judging(evaluate, asked.rounds).items():
         tell(name, figures)
     tell("ten comparisons", comparing(evaluate.resamples, 1 - evaluate.confidence, asked.rounds))
+    tell("the largest comparison", largest(asked.rounds))
 
 
 def given(world: World, epochs: int) -> tuple[Examples, Tensor, Fit]:

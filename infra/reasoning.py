@@ -12,6 +12,7 @@ from infra.workspace import Workspace
 from rporec.errors import InputError
 from rporec.release import lookup, registry
 from rporec.release.place import Place
+from rporec.release.signature import trust_of
 from steps.stage import guarded
 
 log = logging.getLogger("rporec")
@@ -30,12 +31,13 @@ def fill_store(space: Workspace) -> None:
     from rporec.serving.fill import fill, user_histories
     from rporec.serving.open_store import open_store
 
-    place, model = Place(registry_uri(space), space.home), lookup.model_name(space.params.run.profile)
+    trust = trust_of(space.params.package.signature, os.environ)
+    place, model = Place(registry_uri(space), space.home, trust=trust), lookup.model_name(space.params.run.profile)
     found = registry.champion_package(place, model)
     if found is None:
         raise InputError("there is no champion to write reasoning for", field="PROFILE", value=model, cure="make run")
     version, folder = found
-    champion = served.load(folder, version.number, model, version.tags)
+    champion = served.load(folder, version, place.trust)
     interactions, items = (space.root / f"outputs/ingest/{name}.parquet" for name in ("interactions", "items"))
     events = tables.read(interactions, tables.INTERACTIONS)
     if build.data_hash(interactions, items) != champion.lineage["data_hash"]:

@@ -14,9 +14,10 @@ import os
 import re
 import shutil
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import yaml
@@ -24,11 +25,15 @@ import yaml
 from rporec.errors import InputError
 from rporec.files import write_text
 
+log = logging.getLogger("rporec")
 _LEAST_FREE = 1 << 20  # bytes: with less, what fails on disk fails for want of space
+_SHARED = "shared"
 _READS_DATA = "ingest"  # the one stage that is told where data lies
 
 
-def reproduce(root: Path, env: Mapping[str, str], stage: str | None = None, data: str | None = None) -> None:
+def reproduce(
+    root: Path, env: Mapping[str, str], stage: str | None = None, data: str | None = None, *, force: bool = False
+) -> None:
     """Bring the workspace's outputs up to date; the stages' own lines go to this process's stderr.
 
     Args:
@@ -36,6 +41,7 @@ def reproduce(root: Path, env: Mapping[str, str], stage: str | None = None, data
         env: what the stages get on top of the caller's environment.
         stage: this stage alone, or None for all of them.
         data: where data lies, a URL perhaps with a password; of the stages' processes only those of ingest see it.
+        force: run the stages although they are up to date, and ask no cache for their outputs.
 
     Raises:
         InputError: a stage failed, a dependency is missing, or DVC's state is held by another process.
@@ -55,7 +61,7 @@ def reproduce(root: Path, env: Mapping[str, str], stage: str | None = None, data
             repo.stage_cache = WholeOutputs(repo)
             for target, place in _passes(stage, data):
                 with _told(place):
-                    repo.reproduce(targets=[target] if target else None, single_item=target is not None)
+                    repo.reproduce(targets=[target] if target else None, single_item=target is not None, force=force)
     except (DvcException, OSError, sqlite3.Error) as error:
         raise _translated(error, root) from error
 
@@ -76,8 +82,8 @@ def _told(place: str) -> Iterator[None]:
         os.environ["RPOREC_DATA"] = ""
 
 
-def push(root: Path) -> None:
-    """Copy what dvc.lock names to the default DVC remote.
+def push(root: Path, *stages: str) -> None:
+    """Copy what dvc.lock names, of these stages or of all, to the default DVC remote.
 
     Raises:
         InputError: the remote cannot be reached.
@@ -85,11 +91,63 @@ def push(root: Path) -> None:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
+    os.chdir(root)  # DVC looks for a stage's name in the current folder
     try:
         with Repo(str(root)) as repo:
-            repo.push()
+            repo.push(targets=list(stages) or None)
     except DvcException as error:
         raise _translated(error, root) from error
+
+
+def own_cache(root: Path, shared: Path) -> None:
+    """Give a worktree a DVC cache of its own, empty, and name the shared one as a place to fetch from."""
+    from configobj import ConfigObj
+
+    path = root / ".dvc" / "config.local"
+    settings = ConfigObj(path.read_text(encoding="utf-8").splitlines(), list_values=False)
+    settings["cache"]["dir"] = str(root / ".dvc" / "cache")
+    settings[f'remote "{_SHARED}"'] = {"url": str(shared)}
+    write_text(path, "\n".join(settings.write()) + "\n")
+
+
+def fetch(root: Path, stages: Sequence[str]) -> None:
+    """Put the outputs of stages in place, by the hashes in dvc.lock: from the default remote, else the shared cache.
+
+    Raises:
+        InputError: neither has all of them.
+    """
+    from dvc.repo import Repo
+
+    os.chdir(root)  # DVC looks for a stage's name in the current folder
+    with Repo(str(root)) as repo:
+        for stage in stages:
+            if not any(_fetched(repo, stage, remote) for remote in (None, _SHARED)):
+                raise InputError(
+                    f"the outputs of {stage} cannot be had by hash",
+                    file=root / "dvc.lock", rule="run.dvc_remote or the DVC cache in RPOREC_HOME holds them",
+                    cure="dvc push where it was made; or, with the raw source at hand, FROM=ingest (and DATA=)",
+                )  # fmt: skip
+
+
+def _fetched(repo: Any, stage: str, remote: str | None) -> bool:  # noqa: ANN401 - DVC ships no types
+    from dvc.exceptions import DvcException
+
+    logging.disable(logging.WARNING)  # what the first of two places lacks is no warning yet
+    try:
+        repo.fetch(targets=[stage], remote=remote)
+        repo.checkout(targets=[stage], force=True)
+    except (DvcException, OSError) as error:
+        logging.disable(logging.NOTSET)
+        place = "cache" if remote else "DVC remote"
+        log.info("reproduce: the %s does not have %s (%s)", place, stage, _first_line(error))
+        return False
+    finally:
+        logging.disable(logging.NOTSET)
+    return True
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _translated(error: BaseException, root: Path) -> Exception:

@@ -114,17 +114,24 @@ def _keep_what_there_is(space: Workspace, before: Mapping[str, int]) -> None:
 
 
 def judge(space: Workspace) -> None:
-    """Gate and promote the package unless that was done for these bytes, this code and these limits."""
+    """Gate and promote the package unless that was done for these bytes, code and limits, and this champion.
+
+    A package that failed against one champion may pass against another, as after a rollback.
+    """
     model = lookup.model_name(space.params.run.profile)
     where = summary.standing(space.root, registry_uri(space), model)
+    if where.settled and where.version is not None:
+        return
     mark = space.root / "records" / ".judged"
-    key = f"{where.package_hash} {_acts_key(space)}"
-    if where.settled and (where.version is not None or (mark.exists() and mark.read_text("utf-8") == key)):
+    key = _judgement_key(space, where.package_hash)
+    if where.settled and mark.exists() and mark.read_text("utf-8") == key:
         return
     if where.unjudged:
         act(space, "gate")
+    if read_json(space.root / summary.GATES)["verdict"] == "pass":
+        repro.push(space.root, "ingest")  # first: a version is made again from its number and the DVC remote
     act(space, "promote")  # a failing package too: it stays in MLflow as a run
-    write_text(mark, key)
+    write_text(mark, _judgement_key(space, where.package_hash))
 
 
 def act(space: Workspace, name: str, *options: str) -> None:
@@ -223,6 +230,11 @@ def closing(built: dict[str, Any], reports: Path, gates: dict[str, Any]) -> str:
     lines += [f"{page.stem}: {page}" for page in pages if page.exists()]
     lines += [f"summary: {reports / 'summary.json'}", ""]
     return "\n".join(lines)
+
+
+def _judgement_key(space: Workspace, package_hash: str) -> str:
+    now = lookup.by_alias(registry_uri(space), lookup.model_name(space.params.run.profile), lookup.CHAMPION)
+    return f"{package_hash} {now.package_hash if now else 'no champion'} {_acts_key(space)}"
 
 
 def _acts_key(space: Workspace) -> str:

@@ -59,6 +59,13 @@ def ensure_worktree(checkout: Path, root: Path, commit: str, branch: str = "") -
     git(root, "read-tree", commit)
 
 
+def fresh_worktree(checkout: Path, root: Path, commit: str) -> None:
+    """Make a git worktree at `root` on `commit` with nothing but its files; what was there before is removed."""
+    _forget(checkout, root)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    git(checkout, "worktree", "add", "--force", "--detach", str(root), commit)
+
+
 def _is_worktree(root: Path) -> bool:
     if not (root / ".git").is_file():
         return False

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -17,6 +17,9 @@ class PackageParams(Section):
 
     data_terms: str = Field(min_length=1, description="terms of the data, for the model card")
     intended_use: str = Field(min_length=1, description="for the model card")
+    signature: Literal["none", "hmac", "ed25519"] = Field(
+        description="how packages are signed, and checked before they are promoted or served"
+    )
 
 
 class GateParams(Section):
@@ -46,6 +49,9 @@ class PromoteParams(Section):
     """How a passing package becomes the champion."""
 
     outage_seconds: float = Field(ge=0, description="seconds that a registry outage is waited out")
+    reproduce_tolerance: float = Field(
+        ge=0, description="by how much any ranking metric of a version made again may differ, absolute"
+    )
     show_items: int = Field(ge=1, description="recommendations printed after a promotion")
 
 

@@ -24,8 +24,9 @@ from rporec.reasoning.lookup import Evidence, Kinds, nothing
 from rporec.reasoning.parse import Parsed, parse
 from rporec.reasoning.prompt import fit_prompts
 from rporec.rechead.model import Rechead
-from rporec.release import layout, manifest
+from rporec.release import layout, signature
 from rporec.release.layout import Settings
+from rporec.release.signature import UNSIGNED, Trust
 
 Source = Literal["live", "none"]
 Ranking = Literal["rechead", "popularity"]
@@ -88,18 +89,22 @@ class Recommender:
         self.rechead, self.writer, self.popularity = rechead, writer, popularity
 
     @staticmethod
-    def load(package: Path, threads: int | None = None, vectors: Path | None = None) -> Recommender:
+    def load(
+        package: Path, threads: int | None = None, vectors: Path | None = None, trust: Trust = UNSIGNED
+    ) -> Recommender:
         """Verify a package and load it.
 
         Args:
             package: its folder.
             threads: CPU threads for torch in this process; None leaves them as they are.
             vectors: where a pretrained text encoder's vectors are kept, for many requests; None = nowhere.
+            trust: who must have signed it.
 
         Raises:
-            InputError: a file is missing, added, changed or of a wrong kind, or does not fit the others.
+            InputError: a file is missing, added, changed or of a wrong kind, or does not fit the others; or the
+                package is not signed as asked.
         """
-        package_hash = manifest.verify(package).package_hash
+        package_hash = signature.verify(package, trust).package_hash
         if threads is not None:
             torch.set_num_threads(threads)
         settings = Settings.load(package)

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from rporec import config
-from rporec.evaluation import frames, gates, judge, ledger, service, slices, terms
+from rporec.evaluation import judge, trial
 from rporec.evaluation.candidate import Candidate
-from rporec.evaluation.report import ReportData, render
-from rporec.files import read_json, write_json, write_text
-from rporec.release import lookup, registry
+from rporec.evaluation.page import run_page
+from rporec.files import write_json, write_text
+from rporec.release import lookup, recall, registry, signature, summary
 from rporec.release.place import locate
-from steps.stage import guarded, home_folder
+from steps.stage import guarded
 
 log = logging.getLogger("rporec")
 
@@ -28,38 +28,23 @@ log = logging.getLogger("rporec")
 def gate(root: Path) -> dict[str, Any]:
     """Judge the package in `root`; write reports/gates.json, reports/report.html and a record, return the first.
 
+    A package that has been champion keeps the verdict that it once got.
+
     Raises:
-        InputError: the package, the evaluation or the champion's package is missing, changed, or not of one run.
+        InputError: the package, the evaluation or a rival's package is missing, changed, or not of one run.
     """
     started = time.monotonic()
-    params, home = config.load(root / "params.yaml"), home_folder(root)
-    limits = params.gate
+    params = config.load(root / "params.yaml")
+    place = locate(root, os.environ, signature.trust_of(params.package.signature, os.environ))
     candidate = Candidate.load(root / "outputs")
-    rows_hash = ledger.rows_hash(candidate.rows, candidate.item_ids)
-    look = ledger.spend(home / "ledger.jsonl", rows_hash, candidate.package_hash, limits.alpha)
-    version, folder = champion(root, params.run.profile) or (None, None)
-    own = version is None or version.package_hash == candidate.package_hash
-    users = candidate.ranks["user_id"].to_numpy()
-    values = candidate.values(None if own else folder, params.run.threads, home / "vectors")
-    case = judge.Case(
-        candidate.validation,
-        candidate.leakage,
-        gates.Evidence(values, users, look.alpha, limits.alpha, limits.resamples, params.run.seed),
-        candidate.metrics["form"],
-        slices.slice_masks(candidate.ranks),
-        service.measure(candidate.package, candidate.histories(limits.latency_requests), limits.latency_requests),
-    )
-    against = None if version is None else {"version": version.number, "package_hash": version.package_hash}
-    data = {key: candidate.lineage[key] for key in ("data_hash", "as_of")}
-    subject = judge.Subject(candidate.package_hash, data, look, against, terms.limits_digest(limits))
-    stated = judge.as_json(judge.judge(case, limits), subject)
+    known = registry.registered(place, lookup.model_name(params.run.profile), candidate.package_hash)
+    if known is None:
+        stated = trial.judged(candidate, place, params)
+    else:
+        log.info("gate: this package is version %d of %s already, so not judged again", known.number, known.model)
+        stated = recall.verdict_of(place, known, root)
     write(root, params, stated, time.monotonic() - started)
     return stated
-
-
-def champion(root: Path, profile: str) -> tuple[lookup.Version, Path] | None:
-    """Return the serving version of a profile and its verified package."""
-    return registry.champion_package(locate(root, os.environ), lookup.model_name(profile))
 
 
 def write(root: Path, params: config.Params, stated: dict[str, Any], seconds: float) -> None:
@@ -74,14 +59,9 @@ def write(root: Path, params: config.Params, stated: dict[str, Any], seconds: fl
         "seconds": round(seconds, 2),
         "peak_mb": round(peak_mb, 1),
     }
-    metrics, samples = (read_json(root / "outputs" / "evaluate" / f"{name}.json") for name in ("metrics", "samples"))
-    done = [read_json(path) for path in sorted((root / "records").glob("*.json"))]
-    stages = [{"name": one["stage"], "seconds": one["seconds"], "peak_mb": one["peak_mb"]} for one in done]
-    curves = frames.training_curves(root / "outputs")
-    page = ReportData(f"RPORec: {params.run.profile}", metrics, samples, curves, stated, stages)
-    write_text(root / "reports" / "report.html", render(page))
-    write_json(root / "reports" / "gates.json", stated)
     write_json(root / "records" / "gate.json", record)
+    write_text(root / "reports" / "report.html", run_page(root, f"RPORec: {params.run.profile}", stated))
+    write_json(root / summary.GATES, stated)
 
 
 def main() -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from rporec import tables
 from rporec.config import Params
 from rporec.files import read_json
-from rporec.release import build
+from rporec.release import build, signature
 from rporec.release.layout import Settings
 from steps.stage import Outcome, Stage, run_stage
 
@@ -33,11 +34,12 @@ def package(stage: Stage) -> Outcome:
     ships = str(read_json(stage.inputs("align/align.json"))["ships"])
     interactions, items = stage.inputs("ingest/interactions.parquet"), stage.inputs("ingest/items.parquet")
     events = tables.read(interactions, tables.INTERACTIONS)
+    rows = (stage.inputs("sequence/train.parquet"), stage.inputs("sequence/valid.parquet"))
     parts = build.Parts(
         rechead=stage.inputs("rechead/final"),
         writer=stage.inputs(SHIPPED[ships]),
         items=items,
-        rows=(stage.inputs("sequence/train.parquet"), stage.inputs("sequence/valid.parquet")),
+        rows=rows,
         neighbours=stage.inputs("backbone/neighbours.safetensors"),
         metrics=stage.inputs("evaluate/metrics.json"),
         samples=stage.inputs("evaluate/samples.json"),
@@ -45,17 +47,19 @@ def package(stage: Stage) -> Outcome:
             "profile": params.run.profile,
             "data_hash": build.data_hash(interactions, items),
             "as_of": build.first_unread_day(events, params.ingest.as_of),
+            "unseen_from": build.unseen_from(events, [tables.read(path, tables.ROWS) for path in rows]),
             "ships": ships,
         },
         params=shaping_params(params),
         settings=settings(params),
     )
-    manifest = build.build(parts, stage.new)
+    sign = signature.signer(params.package.signature, os.environ)
+    manifest = build.build(parts, stage.new, sign)
     size_mb = sum(entry.size for entry in manifest.files) / 1e6
     return Outcome(
         f"{len(manifest.files)} files, {size_mb:.1f} MB, ships the {ships}, hash {manifest.package_hash[:12]}",
         {"size_mb": size_mb, "files": float(len(manifest.files))},
-        ("card.md", "manifest.json", "lineage.json"),
+        ("card.md", "card.html", "manifest.json", "lineage.json"),
     )
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from rporec import config, tables
 from rporec.errors import InputError
 from rporec.files import write_json, write_text
-from rporec.release import commit, lookup, record, summary
+from rporec.release import commit, lookup, record, signature, summary
 from rporec.release.place import Place, locate
 from rporec.release.registry import Aim
 from rporec.release.settle import Actor, Settled, settle
@@ -34,7 +34,8 @@ def promote(root: Path, *, must: bool, aim: Aim = "champion", again: bool = Fals
             MLflow stayed away too long.
     """
     started = time.monotonic()
-    params, place = config.load(root / "params.yaml"), locate(root, os.environ)
+    params = config.load(root / "params.yaml")
+    place = locate(root, os.environ, signature.trust_of(params.package.signature, os.environ))
     actor = Actor(getpass.getuser(), commit.git_commit(root), aim, again)
     done = record.patiently(lambda: settle(root, place, params, actor), params.promote.outage_seconds, place.uri)
     write_json(root / summary.PROMOTION, done.note())

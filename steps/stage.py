@@ -30,7 +30,9 @@ from rporec.release import records
 log = logging.getLogger("rporec")
 # What CUDA's matrix products want where every run must give the same bits; read when the first one is computed.
 CUBLAS = ("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-_READS_DATA = "ingest"  # the one stage that may see RPOREC_DATA: a database's URL holds a password
+# The one stage that may see a secret: RPOREC_DATA may be a database's URL with its password.
+_SECRETS = {"RPOREC_DATA": "ingest", "RPOREC_SIGNING_KEY": "package"}
+_READS_DATA = _SECRETS["RPOREC_DATA"]
 _DISK_CURES = {
     errno.ENOSPC: (
         "the disk is full",
@@ -95,8 +97,9 @@ Body = Callable[[Stage], Outcome]
 
 def run_stage(name: str, body: Body, *, uses_torch: bool = True) -> None:
     """Run one stage in the current folder; exit 1 with one readable message on bad input or a full disk."""
-    if name != _READS_DATA:
-        os.environ.pop("RPOREC_DATA", None)  # neither a library nor a child of this process needs it
+    for secret, reader in _SECRETS.items():
+        if name != reader:
+            os.environ.pop(secret, None)  # neither a library nor a child of this process needs it
     guarded(lambda: execute(name, body, Path.cwd(), uses_torch=uses_torch))
 
 

@@ -21,9 +21,26 @@ os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 @pytest.fixture(autouse=True)
 def _no_outside_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep the caller's own settings out of the tests."""
-    for name in ("RPOREC_HOME", "RPOREC_DATA", "RPOREC_PROFILE", "RPOREC_WORKSPACE", "PROFILE", "DATA", "SET"):
+    for name in (
+        "RPOREC_HOME",
+        "RPOREC_DATA",
+        "RPOREC_PROFILE",
+        "RPOREC_WORKSPACE",
+        "VERSION",
+        "FROM",
+        "PROFILE",
+        "DATA",
+        "SET",
+    ):
         monkeypatch.delenv(name, raising=False)
-    for name in ("MLFLOW_TRACKING_URI", "RPOREC_TEACHER_KEY", "ARMS", "SEEDS"):
+    for name in (
+        "RPOREC_SIGNING_KEY",
+        "RPOREC_VERIFY_KEY",
+        "MLFLOW_TRACKING_URI",
+        "RPOREC_TEACHER_KEY",
+        "ARMS",
+        "SEEDS",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")  # servers that tests start are reached directly
 

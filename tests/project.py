@@ -28,6 +28,8 @@ _SETTINGS = (
     "SEEDS",
     "REASON",
     "AGAIN",
+    "VERSION",
+    "FROM",
     "MAKE",
     "PYTEST",
     "COV_",

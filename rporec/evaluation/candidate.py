@@ -14,8 +14,6 @@ import polars as pl
 from rporec import tables
 from rporec.errors import InputError
 from rporec.evaluation import results
-from rporec.evaluation.metrics import metric_rows
-from rporec.evaluation.scoring import TestSet
 from rporec.files import read_json
 from rporec.release import build, layout, manifest
 
@@ -89,26 +87,9 @@ class Candidate:
                 cure="make run",
             )  # fmt: skip
 
-    def values(
-        self, rival: Path | None, threads: int, vectors: Path | None = None
-    ) -> dict[str, npt.NDArray[np.float64]]:
-        """Return NDCG@10 per test row [n] of every ranker, and of a rival's package as `champion`, if any.
-
-        Args:
-            rival: the champion's package folder, or None.
-            threads: CPU threads for scoring it.
-            vectors: where the vectors of its text encoder are kept, if that is a pretrained one; None = nowhere.
-        """
-        values = results.primary_rows(self.ranks, results.RANKERS)
-        if rival is not None:
-            # Here, since it loads torch and transformers (seconds), which judging without a champion does not need.
-            from rporec.evaluation import rescore
-            from rporec.recommender import Recommender
-
-            recommender = Recommender.load(rival, threads, vectors)
-            ranks = rescore.rank_package(recommender, TestSet.from_rows(self.rows), self.item_ids)
-            values["champion"] = metric_rows(ranks, (10,))[results.PRIMARY]
-        return values
+    def values(self) -> dict[str, npt.NDArray[np.float64]]:
+        """Return NDCG@10 per test row [n] of every ranker of the evaluation."""
+        return results.primary_rows(self.ranks, results.RANKERS)
 
     def histories(self, count: int) -> list[list[str]]:
         """Return up to `count` test histories as item ids, spread over the rows; without rows, one of one item."""

@@ -26,7 +26,10 @@ _LEAST_USERS = 2  # below, a mean has no spread that could be resampled
 
 @dataclass(frozen=True)
 class Check:
-    """One question put to the evidence: `observed` against `threshold`, with the interval where there is one."""
+    """One question put to the evidence: `observed` against `threshold`, with the interval where there is one.
+
+    `smallest_detectable` is the true difference that so many users would show at this level four times in five.
+    """
 
     name: str
     status: Status
@@ -34,6 +37,7 @@ class Check:
     threshold: float | None
     interval: tuple[float, float] | None
     reason: str
+    smallest_detectable: float | None = None
 
 
 @dataclass(frozen=True)
@@ -106,8 +110,14 @@ def not_beaten(evidence: Evidence, other: str) -> Check:
     return _compared(f"not beaten by {other}", found, 0.0, ok, f"{other} must not be better")
 
 
-def data_gate(validation: Mapping[str, Any], leakage: Mapping[str, Any]) -> Gate:
-    """Data contracts and the leak audit passed (the `passed` of validate.json and leakage.json)."""
+def data_gate(validation: Mapping[str, Any], leakage: Mapping[str, Any], ages: tuple[str, str] = ("", "")) -> Gate:
+    """Data contracts and the leak audit passed, and the data are not older than the champion's.
+
+    Args:
+        validation: validate.json.
+        leakage: leakage.json.
+        ages: up to which date the package's data go, and the champion's; "" where there is none.
+    """
     checks = [
         Check(name, "pass" if found["passed"] else "fail", None, None, None, f"{what} {_passed(bool(found['passed']))}")
         for name, what, found in (
@@ -115,6 +125,10 @@ def data_gate(validation: Mapping[str, Any], leakage: Mapping[str, Any]) -> Gate
             ("leakage", "the leak audit", leakage),
         )
     ]  # fmt: skip
+    own, champions = ages
+    if own and champions:
+        told = f"the data go up to {own}, the champion's up to {champions}"
+        checks.append(Check("not older than the champion", _at(own >= champions), None, None, None, told))
     return _gate("data", checks)
 
 
@@ -146,9 +160,9 @@ def champion_gate(evidence: Evidence, margin: float) -> Gate:
 
 
 def form_gate(form: Mapping[str, float | None], min_well_formed: float, min_grounded: float) -> Gate:
-    """Enough completions are well formed, and what their thoughts name is in the history."""
-    limits = (("well_formed", min_well_formed), ("grounded", min_grounded))
-    return _gate("form", [_at_least(name, form[name], least) for name, least in limits])
+    """Enough completions are well formed, as stored and as served, and what their thoughts name is in the history."""
+    limits = {"well_formed": min_well_formed, "grounded": min_grounded, "well_formed as served": min_well_formed}
+    return _gate("form", [_at_least(name, value, limits[name]) for name, value in form.items()])
 
 
 def slices_gate(evidence: Evidence, masks: Mapping[str, npt.NDArray[np.bool_]], margin: float) -> Gate:
@@ -197,7 +211,8 @@ def _compared(name: str, found: Comparison, threshold: float, ok: bool, rule: st
     told = f"{rule}: {found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}], {found.users} users"
     if not ok and found.difference >= threshold:
         told += f", undecided (they could show {found.smallest_detectable:.4f})"
-    return Check(name, "pass" if ok else "fail", found.difference, threshold, (found.low, found.high), told)
+    span, least = (found.low, found.high), found.smallest_detectable
+    return Check(name, "pass" if ok else "fail", found.difference, threshold, span, told, least)
 
 
 def _too_few(name: str, users: int, threshold: float) -> Check:
@@ -223,9 +238,11 @@ def _gate(name: str, checks: Sequence[Check]) -> Gate:
     passed = [check for check in checks if check.status == "pass"]
     reason = "; ".join(check.reason for check in (failed or checks))
     if not failed and not passed:
-        return Gate(name, "not_applicable", None, None, None, reason, tuple(checks))
+        return Gate(name, "not_applicable", None, None, None, reason, checks=tuple(checks))
     told = failed[0] if failed else min(passed, key=_slack)
-    return Gate(name, told.status, told.observed, told.threshold, told.interval, reason, tuple(checks))
+    return Gate(
+        name, told.status, told.observed, told.threshold, told.interval, reason, told.smallest_detectable, tuple(checks)
+    )
 
 
 def _slack(check: Check) -> float:
@@ -238,6 +255,10 @@ def _slack(check: Check) -> float:
 
 def _mean(values: Array) -> float:
     return float(values.mean()) if len(values) else 0.0
+
+
+def _at(ok: bool) -> Status:
+    return "pass" if ok else "fail"
 
 
 def _passed(passed: bool) -> str:

@@ -21,15 +21,22 @@ class Case:
 
     Args:
         validation, leakage: validate.json and leakage.json.
-        evidence: NDCG@10 per row; holds `champion` (and `anchor`) where there is one to compare with.
-        form: shares `well_formed` and `grounded`.
-        slices: slice name to the rows [n] that it holds.
+        ages: up to which date the package's data go, and the champion's; "" where there is none.
+        evidence: NDCG@10 per test row of the evaluation's rankers, from stored completions.
+        served: the same, with `rporec` as the package serves.
+        contest: on rows that no compared package has trained on, each as it serves: `rporec`, and `champion` and
+            `anchor` where there is one.
+        form: shares `well_formed` and `grounded` of the stored completions, and `well_formed as served`.
+        slices: slice name to the rows of the contest that it holds.
         service: what the package costs.
     """
 
     validation: Mapping[str, Any]
     leakage: Mapping[str, Any]
+    ages: tuple[str, str]
     evidence: Evidence
+    served: Evidence
+    contest: Evidence
     form: Mapping[str, float | None]
     slices: Mapping[str, npt.NDArray[np.bool_]]
     service: ServiceMeasure
@@ -43,7 +50,7 @@ class Subject:
         package_hash: the package.
         data: `data_hash` and `as_of` of the package's lineage.
         look: the look that the judgement spent.
-        champion: `version` and `package_hash` of the champion, None when there was none.
+        champion, anchor: `version` and `package_hash` of each, None where there was none.
         limits: digest of the limits (`terms.limits_digest`).
     """
 
@@ -51,6 +58,7 @@ class Subject:
     data: Mapping[str, str]
     look: Look
     champion: Mapping[str, Any] | None
+    anchor: Mapping[str, Any] | None
     limits: str
 
 
@@ -60,20 +68,26 @@ def judge(case: Case, params: GateParams) -> Verdict:
     seen = case.evidence
     return gates.verdict(
         [
-            gates.data_gate(case.validation, case.leakage),
-            gates.floor_gate(seen, params.floor_margin),
+            gates.data_gate(case.validation, case.leakage, case.ages),
+            gates.floor_gate(case.served, params.floor_margin),
             gates.reasoning_gate(seen, params.reasoning_margin, params.reasoning_strict),
             gates.alignment_gate(seen, params.alignment_margin, params.alignment_strict),
-            gates.champion_gate(seen, params.champion_margin),
+            gates.champion_gate(case.contest, params.champion_margin),
             gates.form_gate(case.form, params.min_well_formed, params.min_grounded),
-            gates.slices_gate(seen, case.slices, params.slice_margin),
+            gates.slices_gate(case.contest, case.slices, params.slice_margin),
             gates.service_gate(case.service, limits),
         ]
     )
 
 
-def as_json(verdict: Verdict, subject: Subject) -> dict[str, Any]:
-    """Return gates.json: the verdict bound to the package's bytes, the champion's and the limits."""
+def shown_better(contest: Evidence) -> bool:
+    """Tell whether the package is shown to beat the anchor, or the champion where that is the anchor."""
+    oldest = next((name for name in ("anchor", "champion") if name in contest.values), None)
+    return oldest is not None and gates.better(contest, oldest).status == "pass"
+
+
+def as_json(verdict: Verdict, subject: Subject, *, better: bool) -> dict[str, Any]:
+    """Return gates.json: the verdict bound to the package's bytes, its rivals' and the limits."""
     return {
         "verdict": verdict.verdict,
         "package_hash": subject.package_hash,
@@ -82,16 +96,26 @@ def as_json(verdict: Verdict, subject: Subject) -> dict[str, Any]:
         "look": {"number": subject.look.number, "alpha": subject.look.alpha},
         "limits": subject.limits,
         "champion": None if subject.champion is None else dict(subject.champion),
+        "anchor": None if subject.anchor is None else dict(subject.anchor),
+        "shown_better": better,
         "gates": [{**_figures(gate), "checks": [_figures(check) for check in gate.checks]} for gate in verdict.gates],
     }
 
 
 def table(stated: Mapping[str, Any]) -> str:
-    """Return gates.json as a table that a person reads, each row with its reason."""
-    lines = [f"{'gate':<10} {'status':<14} {'observed':>10} {'threshold':>10}  reason"]
+    """Return gates.json as a table that a person reads: a row a gate, below it a row for each thing that it asked."""
+    head = f"{'gate':<36} {'status':<14} {'observed':>9} {'interval':>20} {'threshold':>9}  reason"
+    lines = [head, "-" * len(head)]
     for gate in stated["gates"]:
-        figures = " ".join(f"{_short(gate[key]):>10}" for key in ("observed", "threshold"))
-        lines.append(f"{gate['name']:<10} {gate['status'].replace('_', ' '):<14} {figures}  {gate['reason']}")
+        lines.append(f"{gate['name']:<36} {gate['status'].replace('_', ' ')}")
+        for check in gate["checks"] or [gate]:
+            told = f"{'' if check is gate else '  ' + check['name']:<36} {check['status'].replace('_', ' '):<14}"
+            if check is gate:
+                lines.pop()
+                told = f"{gate['name']:<36} {check['status'].replace('_', ' '):<14}"
+            span = "-" if check["interval"] is None else "[{:+.4f}, {:+.4f}]".format(*check["interval"])
+            figures = f"{_short(check['observed']):>9} {span:>20} {_short(check['threshold']):>9}"
+            lines.append(f"{told} {figures}  {check['reason']}")
     return "\n".join(lines)
 
 
@@ -103,6 +127,7 @@ def _figures(check: gates.Check) -> dict[str, Any]:
         "observed": check.observed,
         "threshold": check.threshold,
         "interval": None if check.interval is None else list(check.interval),
+        "smallest_detectable": check.smallest_detectable,
         "reason": check.reason,
     }
 

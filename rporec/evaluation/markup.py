@@ -17,12 +17,14 @@ body{font:15px/1.5 system-ui,sans-serif;color:var(--ink);background:var(--back);
 h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2.2rem;border-bottom:1px solid var(--line)}
 table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums}.wide{overflow-x:auto}
 th,td{text-align:right;padding:.25rem .6rem;border-bottom:1px solid var(--line);vertical-align:top}
-th:first-child,td:first-child,.text{text-align:left}tr.own{font-weight:600}figure{margin:1rem 0}
+th:first-child,td:first-child,.text{text-align:left}tr.own{font-weight:600}
+figure{margin:1rem 0;overflow-x:auto}figure svg{min-width:620px}
 figcaption,.dim{color:var(--dim);font-size:.9rem}svg{width:100%;height:auto;font:12px system-ui,sans-serif}
 svg text{fill:currentColor}.axis{stroke:var(--dim)}.whisker{stroke:currentColor;fill:none}
 .pass{color:#2f8f4e}.fail{color:#d1432f}
 pre{white-space:pre-wrap;margin:.2rem 0 .6rem;font:13px/1.45 ui-monospace,monospace}
 td,pre,.sample div{unicode-bidi:isolate;overflow-wrap:anywhere}
+td:not(.text),td b{white-space:nowrap}td:last-child.text{min-width:16rem}h1,h2,p{overflow-wrap:anywhere}
 .sample{background:var(--card);border-radius:8px;padding:.7rem 1rem;margin:.7rem 0}
 """
 

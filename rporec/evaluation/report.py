@@ -34,6 +34,9 @@ class ReportData:
         curves: chart title to (name of x, series name to points).
         verdict: gates.json.
         stages: one mapping a stage with `name`, `seconds`, `peak_mb`.
+        drift: what moved since `drift_against`: mappings with `feature`, `psi`, `warned`, `message`.
+        drift_against: the earlier days in words, "" when there were none.
+        lineage: where the package comes from: name to value.
     """
 
     title: str
@@ -42,6 +45,9 @@ class ReportData:
     curves: Mapping[str, tuple[str, Mapping[str, Sequence[tuple[float, float]]]]] = field(default_factory=dict)
     verdict: Mapping[str, Any] | None = None
     stages: Sequence[Mapping[str, Any]] = ()
+    drift: Sequence[Mapping[str, Any]] = ()
+    drift_against: str = ""
+    lineage: Mapping[str, str] = field(default_factory=dict)
 
 
 def render(data: ReportData) -> str:
@@ -55,6 +61,8 @@ def render(data: ReportData) -> str:
         ("Training", "".join(line_chart(name, across, series) for name, (across, series) in data.curves.items())),
         ("Reasoning that helped", _samples(data.samples.get("good", ()))),
         ("Reasoning that failed", _samples(data.samples.get("bad", ()))),
+        ("Drift of the data", _drift(data.drift, data.drift_against)),
+        ("Lineage", _lineage(data.lineage)),
         ("Times", _stages(data.stages)),
     ]
     return page(data.title, sections)
@@ -65,9 +73,11 @@ def _verdict(verdict: Mapping[str, Any] | None) -> str:
         return ""
     rows = []
     for gate in verdict["gates"]:
-        span = "–" if gate["interval"] is None else f"[{gate['interval'][0]:.4f}, {gate['interval'][1]:.4f}]"
-        figures = [figure(gate["observed"]), span, figure(gate["threshold"])]
-        rows.append([escape(gate["name"]), mark(gate["status"]), *figures, escape(gate["reason"])])
+        for place, check in enumerate(gate.get("checks") or [gate]):
+            span = "–" if check["interval"] is None else f"[{check['interval'][0]:.4f}, {check['interval'][1]:.4f}]"
+            figures = [figure(check["observed"]), span, figure(check["threshold"])]
+            name = "" if place else f"<b>{escape(gate['name'])}</b>"
+            rows.append([name, mark(check["status"]), *figures, escape(check["reason"])])
     gates = table(["gate", "status", "observed", "interval", "threshold", "reason"], rows, text={1, 5})
     return f"<p>{mark(verdict['verdict'])} for package {escape(verdict['package_hash'][:12])}</p>{gates}"
 
@@ -122,7 +132,13 @@ def _slices(metrics: Mapping[str, Any]) -> str:
         for name, found in metrics["slices"].items()
     ]
     head = ["slice", "rows", *_SLICE_RANKERS, "rporec - fusion", "interval", "smallest shown", "users"]
-    return table(head, rows) if rows else ""
+    bars = [
+        Bar(name, found["difference"], found["low"], found["high"], strong=True)
+        for name, found in ((name, one["rporec - fusion"]) for name, one in metrics["slices"].items())
+        if found["difference"] is not None
+    ]
+    chart = bar_chart("NDCG@10: rporec minus fusion on each slice, with its interval", bars)
+    return chart + table(head, rows) if rows else ""
 
 
 def _calibration(metrics: Mapping[str, Any]) -> str:
@@ -150,6 +166,27 @@ def _sample(sample: Mapping[str, Any]) -> str:
     ]
     told = "".join(f'<div dir="auto"><b>{name}</b> {text(str(value))}</div>' for name, value in lines)
     return f'<div class="sample">{told}</div>'
+
+
+def _drift(drift: Sequence[Mapping[str, Any]], against: str) -> str:
+    if not drift:
+        return f"<p>{text(against)}</p>" if against else ""
+    rows = [
+        [
+            escape(one["feature"]),
+            "<b>moved</b>" if one["warned"] else '<b class="dim">calm</b>',
+            figure(one["psi"]),
+            text(one["message"]),
+        ]
+        for one in drift
+    ]
+    told = f'<p class="dim">The newest days against: {text(against)}.</p>'
+    return told + table(["feature", "", "index", "what moved most"], rows, text={1, 3})
+
+
+def _lineage(lineage: Mapping[str, str]) -> str:
+    rows = [[escape(name), text(value) if value else "–"] for name, value in lineage.items()]
+    return table(["of the package", ""], rows, text={1}) if rows else ""
 
 
 def _stages(stages: Sequence[Mapping[str, Any]]) -> str:

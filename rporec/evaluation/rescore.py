@@ -1,16 +1,20 @@
-"""Scoring an older package on tonight's rows: its own reasoning, its own Rechead, tonight's catalogue.
+"""Scoring packages as they serve: each with its own reasoning, written greedily within the service's budget of tokens.
 
-For comparing a challenger with the champion as the champion serves. Not for the challenger itself (stage evaluate).
+For comparing a challenger with the champion by one and the same path. Not the evaluation of a run's rankers, which
+reads stored completions (stage evaluate).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from rporec.evaluation.metrics import Floats, Ranks
+from rporec.evaluation import results
+from rporec.evaluation.metrics import Floats, Ranks, metric_rows
 from rporec.evaluation.scoring import TestSet, rank_rows
 from rporec.progress import Progress
 from rporec.recommender import Recommender
@@ -19,7 +23,44 @@ from rporec.recommender import Recommender
 _TOGETHER = 64
 
 
-def rank_package(recommender: Recommender, test: TestSet, item_ids: Sequence[str]) -> Ranks:
+@dataclass(frozen=True)
+class Served:
+    """What a package does with n rows: the ranks of their targets, and the share of well-formed reasoning.
+
+    The share is None where nothing was written: no history held an item that the package knows.
+    """
+
+    ranks: Ranks
+    well_formed: float | None
+
+    @property
+    def values(self) -> npt.NDArray[np.float64]:
+        """NDCG@10 per row [n]."""
+        return metric_rows(self.ranks, (10,))[results.PRIMARY]
+
+
+def score_packages(
+    folders: Mapping[str, Path], test: TestSet, item_ids: Sequence[str], threads: int, vectors: Path | None
+) -> dict[str, Served]:
+    """Score packages on the same rows, one after the other, each alone in memory.
+
+    Args:
+        folders: what each is called, and its folder.
+        test: the rows, in tonight's item indices.
+        item_ids: tonight's catalogue, N ids in index order.
+        threads: CPU threads.
+        vectors: where the vectors of a pretrained text encoder are kept; None = nowhere.
+
+    Raises:
+        InputError: a package cannot be loaded.
+    """
+    return {
+        name: rank_package(Recommender.load(folder, threads, vectors), test, item_ids, name)
+        for name, folder in folders.items()
+    }
+
+
+def rank_package(recommender: Recommender, test: TestSet, item_ids: Sequence[str], name: str) -> Served:
     """Rank the test rows' targets with a package, among tonight's N items.
 
     Item ids are mapped between the catalogues. History items that the package does not know are left out, as its
@@ -30,11 +71,13 @@ def rank_package(recommender: Recommender, test: TestSet, item_ids: Sequence[str
         recommender: the loaded package.
         test: tonight's rows, in tonight's item indices.
         item_ids: tonight's catalogue, N ids in index order.
+        name: what progress calls it.
     """
     there = recommender.catalogue.index
     place = np.array([there.get(item_id, -1) for item_id in item_ids])  # [N] index there, -1 unknown
     known = place >= 0
-    with Progress("scoring the champion", len(test.groups), "groups") as progress:
+    forms: list[bool] = []
+    with Progress(f"scoring the {name} as it serves", len(test.groups), "groups") as progress:
 
         def score(part: slice) -> dict[str, Floats]:
             scores = np.full((len(test.histories[part]), len(item_ids)), -np.inf)  # [e, N]
@@ -42,20 +85,25 @@ def rank_package(recommender: Recommender, test: TestSet, item_ids: Sequence[str
                 histories = test.histories[start : min(start + _TOGETHER, part.stop)]
                 mapped = [[int(place[item]) for item in history if known[item]] for history in histories]
                 lines = slice(start - part.start, start - part.start + len(mapped))
-                scores[lines, known] = _scores(recommender, mapped)[:, place[known]]
+                found, formed = _scores(recommender, mapped)
+                scores[lines, known] = found[:, place[known]]
+                forms.extend(formed)
                 progress.advance(len(mapped))
-            return {"champion": scores}
+            return {name: scores}
 
-        return rank_rows(test, ["champion"], score, len(item_ids))["champion"]
+        ranks = rank_rows(test, [name], score, len(item_ids))[name]
+    return Served(ranks, float(np.mean(forms)) if forms else None)
 
 
-def _scores(recommender: Recommender, histories: Sequence[Sequence[int]]) -> npt.NDArray[np.float64]:
-    """Return the package's scores [b, its N]: as served, from popularity where nothing of the history is known."""
+def _scores(recommender: Recommender, histories: Sequence[Sequence[int]]) -> tuple[npt.NDArray[np.float64], list[bool]]:
+    """Return the scores [b, its N] as served, from popularity where nothing of the history is known, and the forms."""
     scores = np.tile(recommender.popularity, (len(histories), 1))
     filled = [place for place, history in enumerate(histories) if history]
+    formed: list[bool] = []
     if filled:
         cut = recommender.settings.history_length
         given = [list(histories[place])[-cut:] for place in filled]
         reasoning = [[parsed] for parsed in recommender.write_reasoning(given)]
+        formed = [samples[0].well_formed for samples in reasoning]
         scores[filled] = recommender.rechead.score(given, reasoning).double().numpy()
-    return scores
+    return scores, formed

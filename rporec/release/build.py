@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,8 @@ from rporec import tables
 from rporec.catalogue import Catalogue
 from rporec.files import read_json, sha256_file, write_json, write_text
 from rporec.reasoning import lookup
-from rporec.release import card, layout, manifest
-from rporec.release.manifest import Manifest
+from rporec.release import card, document, layout, manifest
+from rporec.release.manifest import Manifest, Signature
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Parts:
         rows: ROWS tables whose targets count as purchases and as evidence (train and valid).
         neighbours: file of the neighbours in text.
         metrics, samples: JSON files of the evaluation.
-        lineage: `profile`, `data_hash`, `as_of`, `ships`.
+        lineage: `profile`, `data_hash`, `as_of`, `unseen_from`, `ships`.
         params: every param that shapes the package, as sections.
         settings: what serving must know of the params.
     """
@@ -50,8 +51,13 @@ class Parts:
     settings: layout.Settings
 
 
-def build(parts: Parts, folder: Path) -> Manifest:
+def build(parts: Parts, folder: Path, sign: Callable[[str], Signature | None] | None = None) -> Manifest:
     """Write the package into an empty folder and return its manifest.
+
+    Args:
+        parts: what it is made from.
+        folder: where it goes.
+        sign: gives the signature of a package hash (`signature.signer`); None leaves the package unsigned.
 
     Raises:
         InputError: a part is missing, unreadable, or of a kind that a package may not hold.
@@ -73,8 +79,10 @@ def build(parts: Parts, folder: Path) -> Manifest:
     write_json(folder / layout.PARAMS, parts.params)
     write_json(folder / layout.METRICS, metrics)
     facts = card.CardFacts(parts.lineage, parts.params, metrics, read_json(parts.samples))
-    write_text(folder / layout.CARD, card.build(facts))
-    return manifest.write(folder)
+    name, told = card.title(facts), card.build(facts)
+    write_text(folder / layout.CARD, document.markdown(name, told))
+    write_text(folder / layout.CARD_PAGE, document.html(name, told))
+    return manifest.write(folder, sign)
 
 
 def count_purchases(items: pl.DataFrame, rows: list[pl.DataFrame]) -> pl.DataFrame:
@@ -87,7 +95,12 @@ def count_purchases(items: pl.DataFrame, rows: list[pl.DataFrame]) -> pl.DataFra
 
 def data_hash(interactions: Path, items: Path) -> str:
     """Return the hash that names the data: SHA-256 over the hashes of the two tables after ingest."""
-    return hashlib.sha256(f"{sha256_file(interactions)}\n{sha256_file(items)}\n".encode()).hexdigest()
+    return name_of_data(sha256_file(interactions), sha256_file(items))
+
+
+def name_of_data(interactions: str, items: str) -> str:
+    """Return the hash that names the data, from the SHA-256 of the two tables."""
+    return hashlib.sha256(f"{interactions}\n{items}\n".encode()).hexdigest()
 
 
 def first_unread_day(interactions: pl.DataFrame, as_of: str | None) -> str:
@@ -96,3 +109,14 @@ def first_unread_day(interactions: pl.DataFrame, as_of: str | None) -> str:
     if as_of is not None or not isinstance(newest, int):
         return as_of or ""
     return (dt.datetime.fromtimestamp(newest, dt.UTC).date() + dt.timedelta(days=1)).isoformat()
+
+
+def unseen_from(interactions: pl.DataFrame, rows: list[pl.DataFrame]) -> str:
+    """Return the first second after all that was trained on, "" where the split was given and time tells nothing.
+
+    Args:
+        interactions: INTERACTIONS, which say whether the split was given.
+        rows: ROWS tables that were trained on.
+    """
+    newest = max((int(frame["timestamp"].max()) for frame in rows if frame.height), default=None)  # type: ignore[arg-type]
+    return "" if newest is None or interactions["split"].is_not_null().any() else str(newest + 1)

@@ -13,7 +13,8 @@ from rporec.tables import Table
 
 RECHEAD, WRITER, ITEMS, POPULARITY = "rechead", "writer", "items.parquet", "popularity.parquet"
 EVIDENCE = "evidence.safetensors"  # only where prompts show some
-SERVING, LINEAGE, PARAMS, METRICS, CARD = "serving.json", "lineage.json", "params.json", "metrics.json", "card.md"
+SERVING, LINEAGE, PARAMS, METRICS = "serving.json", "lineage.json", "params.json", "metrics.json"
+CARD, CARD_PAGE = "card.md", "card.html"
 POPULARITY_TABLE = Table("popularity", {"item_id": pl.String(), "count": pl.Int64()})
 
 

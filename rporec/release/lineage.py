@@ -18,7 +18,10 @@ from rporec.release.record import RunRecord
 from rporec.release.verdict import BoundVerdict
 
 log = logging.getLogger(__name__)
-_OWN_FILES = ("params.yaml", "dvc.lock", "reports/gates.json", "outputs/evaluate/report.html")
+_OWN_FILES = (
+    "params.yaml", "dvc.lock", "source.lock.json", "backbone.lock.json", "rechead.lock.json", "last_night.json",
+    "reports/gates.json", "reports/outputs.json", "outputs/evaluate/report.html",
+)  # fmt: skip
 
 
 def origin(root: Path, git_commit: str) -> dict[str, str]:

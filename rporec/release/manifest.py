@@ -1,22 +1,25 @@
 """The manifest of a package: which files, how long, with which hash; and the refusal of everything else.
 
-Not a signature: a manifest says that a folder is whole, not who made it.
+A manifest says that a folder is whole, not who made it: that is its signature, which `rporec.release.signature` makes
+and checks.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 from rporec.errors import InputError
 from rporec.files import read_json, sha256_file, write_json
+from rporec.release.content import SUFFIXES, fits_its_suffix
 
 FILE_NAME = "manifest.json"
 SCHEMA_VERSION = 1
-TEXT_SUFFIXES = frozenset({".json", ".txt", ".md", ".csv", ".jinja"})
-SUFFIXES = TEXT_SUFFIXES | {".safetensors", ".parquet"}
 _CURE = "take the package from the registry or the DVC cache again, or build it anew (make run)"
 
 
@@ -36,11 +39,26 @@ class Entry:
 
 
 @dataclass(frozen=True)
+class Signature:
+    """Who vouches for a manifest: the scheme (hmac, ed25519) and the signature's bytes, hexadecimal."""
+
+    scheme: str
+    value: str
+
+
+@dataclass(frozen=True)
 class Manifest:
-    """All files of a package but the manifest itself, sorted by path, and the hash that names the package."""
+    """All files of a package but the manifest itself, sorted by path.
+
+    Args:
+        files: the entries.
+        package_hash: the hash that names the package; it covers the entries, not the signature.
+        signature: None when the package is unsigned.
+    """
 
     files: tuple[Entry, ...]
     package_hash: str
+    signature: Signature | None = None
 
 
 def package_hash(files: tuple[Entry, ...]) -> str:
@@ -49,22 +67,27 @@ def package_hash(files: tuple[Entry, ...]) -> str:
     return hashlib.sha256(json.dumps(stated, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def write(folder: Path) -> Manifest:
+def write(folder: Path, sign: Callable[[str], Signature | None] | None = None) -> Manifest:
     """Hash every file below `folder` and write its manifest.
+
+    Args:
+        folder: the package.
+        sign: gives the signature of a package hash; None leaves the package unsigned.
 
     Raises:
         InputError: a file is a link, or of a kind that a package may not hold.
     """
-    entries = tuple(_entry(folder, path) for path in _listed(folder))
-    manifest = Manifest(_sorted(entries), package_hash(entries))
-    write_json(
-        folder / FILE_NAME,
-        {
-            "schema_version": SCHEMA_VERSION,
-            "package_hash": manifest.package_hash,
-            "files": [asdict(entry) for entry in manifest.files],
-        },
-    )
+    files = _sorted(tuple(_entry(folder, path) for path in _listed(folder)))
+    name = package_hash(files)
+    manifest = Manifest(files, name, sign(name) if sign else None)
+    stated: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "package_hash": manifest.package_hash,
+        "files": [asdict(entry) for entry in manifest.files],
+    }
+    if manifest.signature is not None:
+        stated["signature"] = asdict(manifest.signature)
+    write_json(folder / FILE_NAME, stated)
     return manifest
 
 
@@ -72,29 +95,46 @@ def read(folder: Path) -> Manifest:
     """Read a package's manifest without looking at the files that it names.
 
     Raises:
-        InputError: it is absent, not readable, of another schema version, or its hash is not that of its entries.
+        InputError: it is absent, a link, not readable, of another schema version, names a file outside of the package
+            or one file twice, or its hash is not that of its entries.
     """
     path = folder / FILE_NAME
-    if not path.is_file():
-        raise InputError("the package has no manifest", file=path, cure=_CURE)
+    if path.is_symlink() or not path.is_file():
+        raise InputError("the package has no manifest", file=path, rule="a plain file", cure=_CURE)
     try:
         stated = read_json(path)
         version = stated["schema_version"]
         files = tuple(Entry(str(e["path"]), int(e["size"]), str(e["sha256"])) for e in stated["files"])
         name = str(stated["package_hash"])
-    except (ValueError, KeyError, TypeError) as error:
+        signed = stated.get("signature")
+        signature = None if signed is None else Signature(str(signed["scheme"]), str(signed["value"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"the manifest cannot be read: {error}", file=path, cure=_CURE) from error
     if version != SCHEMA_VERSION:
         raise InputError(
             "the manifest has another schema version",
             file=path, field="schema_version", value=version, rule=f"must be {SCHEMA_VERSION}", cure=_CURE,
         )  # fmt: skip
+    _check_paths(path, files)
     if name != package_hash(files):
         raise InputError(
             "the manifest was changed",
             file=path, field="package_hash", value=name, rule="is the hash of the entries", cure=_CURE,
         )  # fmt: skip
-    return Manifest(files, name)
+    return Manifest(files, name, signature)
+
+
+def _check_paths(path: Path, files: tuple[Entry, ...]) -> None:
+    names = Counter(entry.path for entry in files)
+    for name, count in names.items():
+        parts = PurePosixPath(name).parts
+        plain = name == "/".join(parts) and not {"..", "/"} & set(parts) and "\\" not in name and name != FILE_NAME
+        if count > 1 or not plain or not parts:
+            raise InputError(
+                "the manifest names a file outside of the package, or one twice",
+                file=path, field="files", value=name, rule="each file once, as a plain path below the package",
+                cure=_CURE,
+            )  # fmt: skip
 
 
 def verify(folder: Path) -> Manifest:
@@ -125,23 +165,12 @@ def _listed(folder: Path) -> list[Path]:
     for path in paths:
         if path.is_symlink() or not (path.is_dir() or path.is_file()):
             raise InputError("a package holds plain files only", file=path, rule="no links", cure=_CURE)
-        if path.is_file() and (path.suffix not in SUFFIXES or not _looks_like_its_suffix(path)):
+        if path.is_file() and not fits_its_suffix(path):
             raise InputError(
                 "the package holds a file of a kind that it may not hold",
                 file=path, rule=f"{', '.join(sorted(SUFFIXES))} with such content; never a pickle", cure=_CURE,
             )  # fmt: skip
     return [path for path in paths if path.is_file()]
-
-
-def _looks_like_its_suffix(path: Path) -> bool:
-    # A pickle under an innocent name must not pass: formats begin with their mark, text holds no control bytes.
-    with path.open("rb") as stream:
-        head = stream.read(4096)
-    if path.suffix == ".parquet":
-        return head[:4] == b"PAR1"
-    if path.suffix == ".safetensors":
-        return head[8:9] == b"{"
-    return not any(byte < 9 or (byte == 0x80 and place == 0) for place, byte in enumerate(head))
 
 
 def _entry(folder: Path, path: Path) -> Entry:

@@ -10,6 +10,7 @@ from typing import Any
 from rporec.home import home_folder
 from rporec.release import lookup
 from rporec.release.audit_row import Log
+from rporec.release.signature import UNSIGNED, Trust
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mariadb", "mssql")
 
@@ -23,11 +24,13 @@ class Place:
         home: RPOREC_HOME: artefacts of an sqlite registry, fetched packages.
         audit_url: RPOREC_AUDIT_URL, "" = the audit lies in the registry's own database, or, where that is behind a
             server, in `audit.db` of the home.
+        trust: which packages are let in by promotion and handed out as the champion.
     """
 
     uri: str
     home: Path
     audit_url: str = field(default="", repr=False)
+    trust: Trust = UNSIGNED
 
     @property
     def audit(self) -> Log:
@@ -54,19 +57,20 @@ class Place:
         return (self.home / "mlartifacts" / experiment).resolve().as_uri()
 
 
-def locate(root: Path, environment: Mapping[str, str]) -> Place:
+def locate(root: Path, environment: Mapping[str, str], trust: Trust = UNSIGNED) -> Place:
     """Return the registry that a checkout or worktree works with.
 
     Args:
         root: the checkout or worktree.
         environment: the process's: RPOREC_HOME, MLFLOW_TRACKING_URI, RPOREC_AUDIT_URL.
+        trust: whose packages are let in.
 
     Raises:
         InputError: RPOREC_HOME names no folder.
     """
     home = home_folder(root, environment)
     uri = environment.get("MLFLOW_TRACKING_URI") or lookup.default_uri(home)
-    return Place(uri, home, audit_url=environment.get("RPOREC_AUDIT_URL", ""))
+    return Place(uri, home, audit_url=environment.get("RPOREC_AUDIT_URL", ""), trust=trust)
 
 
 def client(place: Place) -> Any:  # noqa: ANN401 - MLflow ships no types

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from rporec.errors import InputError
-from rporec.release import audit, audit_row, lookup, manifest, moves
+from rporec.release import audit, audit_row, lookup, manifest, moves, signature
 from rporec.release.audit_row import Row
 from rporec.release.lock import file_lock, single_writer
 from rporec.release.lookup import CHALLENGER, CHAMPION, PREVIOUS, Version
@@ -84,7 +84,7 @@ def local_package(place: Place, version: Version) -> Path:
         InputError: the package's files do not match its manifest or the version's tag.
     """
     folder = lookup.package_folder(place.uri, version, place.cache)
-    found = manifest.verify(folder).package_hash
+    found = signature.verify(folder, place.trust).package_hash
     if found != version.package_hash:
         raise InputError(
             f"version {version.number} of {version.model} does not hold the package that it was made for",
@@ -173,7 +173,7 @@ def promote(place: Place, model: str, request: Request, wait_seconds: float) -> 
             `wait_seconds`.
     """
     with single_writer(place.audit, wait_seconds):
-        package_hash = manifest.verify(request.package).package_hash
+        package_hash = signature.verify(request.package, place.trust).package_hash
         moves.reconcile(place, model, request.who)
         known = registered(place, model, package_hash)
         if known is not None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rporec.config import Params
-from rporec.release import lineage, lookup, manifest, record, registry, summary, verdict
+from rporec.release import lineage, lookup, outputs, record, registry, signature, summary, verdict
 from rporec.release.audit_row import Row
 from rporec.release.lookup import Version
 from rporec.release.place import Place
@@ -71,7 +71,7 @@ def settle(root: Path, place: Place, params: Params, actor: Actor) -> Settled:
             or another promotion that does not end.
     """
     model, package = lookup.model_name(params.run.profile), root / summary.PACKAGE
-    package_hash = manifest.verify(package).package_hash
+    package_hash = signature.verify(package, place.trust).package_hash
     wait_seconds = params.promote.outage_seconds
     registry.mend(place, model, actor.who, wait_seconds)
     known = registry.registered(place, model, package_hash)
@@ -88,6 +88,7 @@ def settle(root: Path, place: Place, params: Params, actor: Actor) -> Settled:
     verdict.check_limits(judged, params.gate)
     if judged.passed:
         registry.check(place, model, package, judged, origin["as_of"])
+    outputs.write(root)
     sent = record.send(place, lineage.run_record(root, params, judged, actor.git_commit))
     if not judged.passed:
         told = _refused(place, model, judged)

@@ -19,6 +19,8 @@ from rporec.files import read_json
 from rporec.reasoning.parse import Parsed
 from rporec.recommender import Recommender
 from rporec.release import layout
+from rporec.release.lookup import Version, model_name
+from rporec.release.signature import UNSIGNED, Trust
 from rporec.serving.find import Finder
 from rporec.serving.store import history_key
 
@@ -77,22 +79,24 @@ class Served:
         return history_key([self.recommender.catalogue.item_ids[item] for item in read])
 
 
-def load(folder: Path, version: int | None, name: str | None, tags: Mapping[str, str]) -> Served:
+def load(folder: Path, version: Version | None = None, trust: Trust = UNSIGNED) -> Served:
     """Verify, load and warm a package.
 
     Args:
         folder: of the package.
-        version: registered version.
-        name: registered name; None = as its lineage tells.
-        tags: of the registered version.
+        version: as which it is registered; None = a folder that somebody named.
+        trust: who must have signed it.
 
     Raises:
-        InputError: it is not whole, or its parts do not fit.
+        InputError: it is not whole, its parts do not fit, or it is not signed as asked.
     """
     threads = layout.Settings.load(folder).threads
-    recommender = Recommender.load(folder, threads=threads)
+    recommender = Recommender.load(folder, threads=threads, trust=trust)
     lineage = {str(key): str(value) for key, value in read_json(folder / layout.LINEAGE).items()}
-    served = Served(recommender, name or f"rporec-{lineage['profile']}", version, lineage, dict(tags))
+    if version is None:
+        served = Served(recommender, model_name(lineage["profile"]), None, lineage, {})
+    else:
+        served = Served(recommender, version.model, version.number, lineage, dict(version.tags))
     warm(served)
     return served
 

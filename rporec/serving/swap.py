@@ -57,7 +57,7 @@ class Wanted:
         Raises:
             InputError: it is not the package that it was made for, or cannot be loaded.
         """
-        return load(registry.local_package(self.place, version), version.number, version.model, version.tags)
+        return load(registry.local_package(self.place, version), version, self.place.trust)
 
 
 class Swap:

@@ -32,7 +32,7 @@ def server(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     folder = tmp_path_factory.mktemp("service")
     home, package = folder / "home", workspace / "scratch/package"
     store = SqliteStore(home / "serving.db")
-    fill(served.load(package, None, None, {}), store, USERS)
+    fill(served.load(package), store, USERS)
     store.close()
     with serving(lay_out(folder / "code", **ROOMY), home, RPOREC_PACKAGE=str(package)) as found:
         yield found

@@ -16,10 +16,14 @@ FLOORS = (
         "errors", "files", "home", "journal", "progress", "config", "config_align", "config_backbone", "config_data",
         "config_release", "days", "tables", "catalogue", "checkpoint", "reach", "weights",
     },
-    {"encode", "transitions", "reasoning", "data", "release.manifest", "release.layout"},
+    {
+        "encode", "transitions", "reasoning", "data", "release.manifest", "release.content", "release.signature",
+        "release.layout",
+    },
     {"backbone", "rechead", "baselines", "align", "evaluation"},
     {"recommender"},
-    {"release", "evaluation.candidate", "evaluation.rescore", "evaluation.service"},
+    {"release", "evaluation.candidate", "evaluation.rescore", "evaluation.service",
+     "evaluation.contest", "evaluation.trial"},
     {"serving"},
 )  # fmt: skip
 MAY_IMPORT = {

@@ -41,6 +41,9 @@ RUN_BY = {
     "make audit": "test_readme_commands.py",
     "make serve": "test_readme_commands.py",
     "make reasoning": "test_readme_commands.py",
+    "make reproduce": "test_reproduce.py",
+    "make lineage": "test_reproduce.py",
+    "make verify-key": "infra/test_verify_key.py",
     "curl -s": "test_readme_commands.py",
     "python -m bento.build": "test_readme_commands.py",
     "dvc exp": "test_pipeline.py",
@@ -68,7 +71,7 @@ def test_make_commands_name_known_verbs_profiles_and_keys(command: str) -> None:
     done = subprocess.run(["make", "-n", words[1]], cwd=ROOT, env=environment(), capture_output=True, check=False)
     assert done.returncode == 0
     given = dict(word.split("=", 1) for word in words[2:])
-    assert set(given) <= {"PROFILE", "DATA", "SET", "ARMS", "SEEDS", "TO", "REASON", "AGAIN"}
+    assert set(given) <= {"PROFILE", "DATA", "SET", "ARMS", "SEEDS", "TO", "REASON", "AGAIN", "VERSION", "FROM"}
     overlay.merge(ROOT, given.get("PROFILE", "demo"), given.get("SET", ""), given.get("DATA"))
 
 

@@ -18,7 +18,7 @@ TOY = (
 
 def test_it_prints_the_fits_the_ratios_those_of_the_baselines_and_the_seconds_of_judging():
     told = project.bench("bench_rechead", "--epochs", "2", "--rounds", "1", settings=TOY)
-    ours, by_row, by_user, ratios, baselines, metrics, whole, comparisons = told
+    ours, by_row, by_user, ratios, baselines, metrics, whole, comparisons, largest = told
     for line in (ours, by_row, by_user):
         assert line["targets_per_s"] == pytest.approx(line["targets"] / line["seconds"], rel=0.2)
     assert ours["targets"] == by_row["targets"] == ours["epochs"] * ours["rows"]
@@ -37,6 +37,8 @@ def test_it_prints_the_fits_the_ratios_those_of_the_baselines_and_the_seconds_of
     assert all(baselines[f"{name}_s"] > 0 for name in names - {"popularity", "markov"})  # which may round to 0 here
     assert (baselines["epochs"], baselines["items"]) == (2, ours["items"])
     assert comparisons["resamples"] == 100
+    assert (largest["users"], largest["resamples"]) == (5_000, 10_000)
+    assert largest["seconds"] > 0
     assert min(comparisons["together_s"], comparisons["one_by_one_s"]) > 0
 
 

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,7 +69,7 @@ def test_kinds_that_could_run_code_are_refused_when_made_and_when_read(folder: P
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "t.parquet", "a.json", "card.md"])
-@pytest.mark.parametrize("protocol", [2, 4, 5])
+@pytest.mark.parametrize("protocol", range(6))
 def test_a_pickle_under_an_innocent_name_is_refused(folder: Path, name: str, protocol: int) -> None:
     (folder / name).write_bytes(pickle.dumps({"a": [1, 2]}, protocol=protocol))
     with pytest.raises(InputError, match="never a pickle"):
@@ -84,3 +86,39 @@ def test_a_link_is_refused(folder: Path, tmp_path: Path) -> None:
 def test_a_package_without_a_manifest_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has no manifest"):
         manifest.verify(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside.json", "/etc/passwd", "a/../a.json", "./a.json", "a\\b", "", "manifest.json"]
+)
+def test_a_path_out_of_the_package_is_refused(folder: Path, name: str) -> None:
+    _restate(folder, lambda files: [*files, {"path": name, "size": 2, "sha256": "0" * 64}])
+    with pytest.raises(InputError, match="outside of the package"):
+        manifest.verify(folder)
+
+
+def test_a_file_that_is_named_twice_is_refused(folder: Path) -> None:
+    _restate(folder, lambda files: [*files, files[0]])
+    with pytest.raises(InputError, match="or one twice"):
+        manifest.verify(folder)
+
+
+def test_links_are_refused_whatever_they_replace(folder: Path, tmp_path: Path) -> None:
+    outside = (folder / "writer").rename(tmp_path / "outside")
+    (folder / "writer").symlink_to(outside, target_is_directory=True)
+    with pytest.raises(InputError, match="plain files only"):
+        manifest.verify(folder)
+    (folder / "writer").unlink()
+    (folder / manifest.FILE_NAME).rename(tmp_path / "moved.json")
+    (folder / manifest.FILE_NAME).symlink_to(tmp_path / "moved.json")
+    with pytest.raises(InputError, match="has no manifest"):
+        manifest.verify(folder)
+
+
+def _restate(folder: Path, change: Callable[[list[Any]], list[Any]]) -> None:
+    """Write a manifest that is consistent in itself."""
+    path = folder / manifest.FILE_NAME
+    stated = json.loads(path.read_text())
+    stated["files"] = change(stated["files"])
+    stated["package_hash"] = manifest.package_hash(tuple(manifest.Entry(**entry) for entry in stated["files"]))
+    path.write_text(json.dumps(stated))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from rporec.rechead.residual import ReasoningResidual
 from rporec.rechead.tower import TowerShape
 from rporec.rechead.train import Fit, refit_tower
 from rporec.release import build, layout
+from rporec.release.manifest import Signature
 from rporec.transitions import Transitions
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -139,7 +141,7 @@ def write_outputs(root: Path) -> None:
     lookup.save_neighbours(neighbours(catalogue), outputs / "backbone/neighbours.safetensors")
     write(outputs / "align/align.json", {"ships": "backbone"})
     write(outputs / "evaluate/metrics.json", metrics())
-    write(outputs / "evaluate/samples.json", {})
+    write(outputs / "evaluate/samples.json", samples())
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copy(ROOT / name, root / name)
 
@@ -149,14 +151,31 @@ def neighbours(catalogue: Catalogue) -> np.ndarray:
     return lookup.nearest_items(StaticEncoder.fit(texts, 8, 0).encode(texts), 2)
 
 
+def samples() -> dict[str, object]:
+    one = {
+        "row_id": 3, "history": ["Acme | lamp", "<b>Bolt</b> chair"], "target": "Crux *table*", "top": [], "rank": 2.0,
+        "rank_removed": 7.0, "completion": "<think>t", "thought": "They stay with Acme.", "answer": "Acme lamp",
+        "well_formed": True, "grounded": 1.0,
+    }  # fmt: skip
+    return {"good": [one], "bad": [{**one, "thought": "", "answer": "", "well_formed": False, "grounded": 0.5}] * 4}
+
+
 def metrics() -> dict[str, object]:
     rankers = {ranker: {**FIGURES, "n": 20} for ranker in RANKERS}
-    return {"rows": 20, "users": 17, "items": N, "rankers": rankers}
+    told = {"difference": 0.01, "low": -0.01, "high": 0.03, "smallest_detectable": 0.02, "n": 20, "users": 17}
+    others = {ranker: {"ndcg@10": told, "hr@10": told} for ranker in RANKERS if ranker != "rporec"}
+    weak = {"n": 5, "rankers": {**dict.fromkeys(RANKERS, 0.1), "rporec": 0.02}, "rporec - fusion": told}
+    return {
+        "rows": 20, "users": 17, "items": N, "rankers": rankers, "comparisons": others, "slices": {"item_tail": weak},
+        "intervals": {ranker: [0.05, 0.15] for ranker in RANKERS},
+        "form": {"well_formed": 0.95, "grounded": 0.9, "n": 20},
+    }  # fmt: skip
 
 
 def write_package(
-    folder: Path, root: Path, *, as_of: str = "2026-01-01", mark: str = "", settings: layout.Settings = SETTINGS
-) -> str:
+    folder: Path, root: Path, *, as_of: str = "2026-01-01", mark: str = "", settings: layout.Settings = SETTINGS,
+    sign: Callable[[str], Signature | None] | None = None,
+) -> str:  # fmt: skip
     """Build a package from `write_outputs(root)` with the library; return its hash. `mark` makes another package."""
     outputs = root / "outputs"
     parts = build.Parts(
@@ -166,13 +185,14 @@ def write_package(
         metrics=outputs / "evaluate/metrics.json", samples=outputs / "evaluate/samples.json",
         lineage={"profile": "demo", "data_hash": data_hash(outputs), "as_of": as_of, "ships": "backbone"},
         params={
-            "ingest": {"source": "market"}, "package": {"intended_use": f"a test {mark}", "data_terms": "none"},
+            "ingest": {"source": "market"},
+            "package": {"intended_use": f"a test {mark}", "data_terms": "none", "signature": "none"},
             "backbone": {"name": None}, "rechead": {"architecture": "hybrid"}, "align": {"steps": 1},
         },
         settings=settings,
     )  # fmt: skip
     folder.mkdir(parents=True)
-    return build.build(parts, folder).package_hash
+    return build.build(parts, folder, sign).package_hash
 
 
 def data_hash(outputs: Path) -> str:

@@ -36,4 +36,4 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
 @pytest.fixture(scope="session")
 def model(workspace: Path) -> Served:
     """The toy package, loaded."""
-    return served.load(workspace / "scratch/package", None, None, {})
+    return served.load(workspace / "scratch/package")

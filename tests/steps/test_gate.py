@@ -1,5 +1,7 @@
 """The gate on a real toy package: a verdict bound to its bytes, looks counted, worse than the champion refused."""
 
+# ruff: noqa: F811 - fixtures are arguments
+
 import shutil
 from pathlib import Path
 
@@ -9,18 +11,20 @@ import pytest
 
 from rporec import tables
 from rporec.errors import InputError
-from rporec.evaluation import rescore, service, terms
+from rporec.evaluation import anchor, contest, rescore, service, terms
 from rporec.evaluation.gates import ServiceMeasure
 from rporec.evaluation.metrics import Ranks
-from rporec.evaluation.results import RANKERS
+from rporec.evaluation.rescore import Served
 from rporec.files import read_json, write_json
-from rporec.release import verdict
-from rporec.release.lookup import Version
+from rporec.release import manifest, registry, verdict
+from rporec.release.registry import Place, Request
 from steps import evaluate, gate, stage
 from tests.release import world
+from tests.release.fixtures import place, shared, template  # noqa: F401 - fixtures
 from tests.steps import evaluated
 
 GATES = list(terms.GATES)
+MODEL = "rporec-demo"
 
 
 @pytest.fixture(scope="module")
@@ -32,20 +36,41 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def root(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy that may be changed; the service is measured in its own test."""
+    """A copy that may be changed, before any registry; the service is measured in its own test."""
     monkeypatch.setenv("RPOREC_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(service, "measure", lambda *_: ServiceMeasure(10.0, 1.0, 100.0))
     return Path(shutil.copytree(made, tmp_path / "root"))
 
 
-def serve(monkeypatch: pytest.MonkeyPatch, package: Path, above: int | None) -> None:
-    """Let a champion serve; with `above`, it ranks every target behind so many items."""
-    version = Version("rporec-demo", 3, str(package), "", {"package_hash": "of the champion"})
-    monkeypatch.setattr(gate, "champion", lambda *_: (version, package))
-    if above is not None:
-        monkeypatch.setattr(
-            rescore, "rank_package", lambda _, test, __: Ranks(np.full(len(test.targets), above), np.zeros(40, int))
-        )
+def serve(place: Place, package: Path, as_of: str = "2026-01-01") -> registry.Promotion:
+    """Make a package the champion of the real registry, in place of the one that is."""
+    now = registry.champion(place, MODEL)
+    against = {"champion": now.number, "champion_hash": now.package_hash} if now else {}
+    package_hash = manifest.read(package).package_hash
+    path = world.write_verdict(place.home / "earlier.json", package_hash, **against)
+    copy = Path(shutil.copytree(package, place.home / "mlartifacts" / package_hash))
+    request = Request(package, verdict.read(path), "", copy.as_uri(), {"as_of": as_of}, "someone")
+    return registry.promote(place, MODEL, request, wait_seconds=0.0)
+
+
+def another(root: Path, tmp_path: Path, mark: str, as_of: str = "2026-01-01") -> Path:
+    """Build a package of the same weights but another name."""
+    folder = tmp_path / "packages" / mark
+    world.write_package(folder, root, mark=mark, as_of=as_of)
+    return folder
+
+
+def rank(monkeypatch: pytest.MonkeyPatch, above: dict[str, int]) -> list[str]:
+    """Let packages rank every target behind so many items; return the list of those that were asked."""
+    asked: list[str] = []
+
+    def ranked(_recommender: object, test: object, _ids: object, name: str) -> Served:
+        asked.append(name)
+        found = np.full(len(test.targets), above[name])
+        return Served(Ranks(found, np.zeros_like(found)), 1.0)
+
+    monkeypatch.setattr(rescore, "rank_package", ranked)
+    return asked
 
 
 def test_the_verdict_is_bound_to_the_package_and_readable_by_promotion(root: Path) -> None:
@@ -63,11 +88,17 @@ def test_the_verdict_is_bound_to_the_package_and_readable_by_promotion(root: Pat
     assert read_json(root / "records/gate.json")["stage"] == "gate"
 
 
-def test_the_table_gives_every_gate_with_its_reason(root: Path) -> None:
+def test_the_table_has_a_row_with_its_reason_for_each_thing_asked(root: Path) -> None:
     stated = gate.gate(root)
-    told = gate.judge.table(stated)
-    assert len(told.splitlines()) == 1 + len(GATES)
-    assert all(one["reason"] in told for one in stated["gates"])
+    rows = gate.judge.table(stated).splitlines()[2:]
+    asked = [check for one in stated["gates"] for check in one["checks"] or [one]]
+    assert all(check["reason"] in rows_of for check, rows_of in zip(asked, _told(rows), strict=True))
+    assert [row.split()[0] for row in rows if not row.startswith(" ")] == GATES
+
+
+def _told(rows: list[str]) -> list[str]:
+    """Return the rows that answer something: a gate of several checks has a row of its own above theirs."""
+    return [row for row in rows if len(row) > 60]
 
 
 def test_judging_the_same_bytes_again_is_no_new_look_and_other_bytes_are(root: Path) -> None:
@@ -81,33 +112,101 @@ def test_judging_the_same_bytes_again_is_no_new_look_and_other_bytes_are(root: P
 
 @pytest.mark.parametrize(("above", "status"), [(0, "fail"), (20, "pass")])
 def test_a_challenger_worse_than_the_champion_is_refused(
-    root: Path, monkeypatch: pytest.MonkeyPatch, above: int, status: str
+    root: Path,
+    place: Place,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    above: int,
+    status: str,
 ) -> None:
-    serve(monkeypatch, root / "outputs/package", above)
-    path, contract = root / "outputs/evaluate/ranks.parquet", tables.ranks_table(list(RANKERS))
-    own = tables.read(path, contract).with_columns(rporec_above=pl.lit(5, pl.Int32))
-    tables.write(own, path, contract)
+    serve(place, another(root, tmp_path, "champion"))
+    asked = rank(monkeypatch, {"rporec": 5, "champion": above})
     stated = gate.gate(root)
+    assert asked == ["rporec", "champion"]
     assert evaluated.gates_of(root)["champion"]["status"] == status
-    assert stated["champion"] == {"version": 3, "package_hash": "of the champion"}
+    now = registry.champion(place, MODEL)
+    assert now is not None
+    assert stated["champion"] == {"version": 1, "package_hash": now.package_hash}
     if status == "fail":
         assert stated["verdict"] == "fail"
 
 
-def test_a_champion_is_scored_by_its_own_package(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    serve(monkeypatch, root / "outputs/package", None)
+def test_the_same_model_as_the_champion_serves_the_same(root: Path, place: Place, tmp_path: Path) -> None:
+    """Both by the same path: whatever completions the run stored, no row may differ."""
+    serve(place, another(root, tmp_path, "champion"))
     gate.gate(root)
     found = evaluated.gates_of(root)["champion"]
-    assert found["status"] in {"pass", "fail"}
-    assert found["interval"] is not None
+    assert (found["status"], found["observed"], found["interval"]) == ("pass", 0.0, [0.0, 0.0])
 
 
-def test_the_champion_itself_is_not_compared_with_itself(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package_hash = read_json(root / "outputs/package/manifest.json")["package_hash"]
-    version = Version("rporec-demo", 3, "", "", {"package_hash": package_hash})
-    monkeypatch.setattr(gate, "champion", lambda *_: (version, root / "outputs/package"))
-    assert gate.gate(root)["champion"]["version"] == 3
-    assert evaluated.gates_of(root)["champion"]["status"] == "not_applicable"
+def test_not_worse_than_the_champion_but_than_the_anchor_is_refused(
+    root: Path,
+    place: Place,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first champion was better than the second one, which was never shown to beat it."""
+    old, new = (another(root, tmp_path, mark) for mark in ("old", "new"))
+    serve(place, old)
+    serve(place, new)
+    first, second = (manifest.read(folder).package_hash for folder in (old, new))
+    for one, before in ((first, ""), (second, first)):
+        passed = anchor.Judgement(MODEL, one, before, "2026-01-01", better=False)
+        anchor.note(contest.judgements_file(place.home), passed)
+    asked = rank(monkeypatch, {"rporec": 5, "champion": 5, "anchor": 0})
+    stated = gate.gate(root)
+    assert asked == ["rporec", "champion", "anchor"]
+    assert stated["anchor"] == {"version": 1, "package_hash": first}
+    assert {one["name"]: one["status"] for one in evaluated.gates_of(root)["champion"]["checks"]} == {
+        "not worse than champion": "pass", "not worse than anchor": "fail",
+    }  # fmt: skip
+
+
+def test_a_pass_is_written_down_with_whether_it_was_shown_better(
+    root: Path,
+    place: Place,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    champion = another(root, tmp_path, "champion")
+    serve(place, champion)
+    rank(monkeypatch, {"rporec": 0, "champion": 20})
+    stated = gate.gate(root)
+    assert stated["shown_better"]
+    rows = anchor.judgements(contest.judgements_file(place.home), MODEL)
+    if stated["verdict"] == "pass":
+        assert [(row.champion_hash, row.better) for row in rows] == [(manifest.read(champion).package_hash, True)]
+    else:
+        assert rows == []
+
+
+def test_data_older_than_the_champions_are_a_failing_verdict(
+    root: Path,
+    place: Place,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    serve(place, another(root, tmp_path, "later", "2026-01-09"), "2026-01-09")
+    rank(monkeypatch, {"rporec": 5, "champion": 5})
+    assert gate.gate(root)["verdict"] == "fail"
+    assert "the champion's up to 2026-01-09" in evaluated.gates_of(root)["data"]["reason"]
+
+
+def test_a_package_that_was_champion_is_not_judged_again(
+    root: Path,
+    place: Place,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    first = gate.gate(root)
+    serve(place, root / "outputs/package")
+    rank(monkeypatch, {})
+    ledger = (place.home / "ledger.jsonl").read_text()
+    write_json(root / "outputs/sequence/leakage.json", {"passed": False})
+    with caplog.at_level("INFO", "rporec"):
+        assert gate.gate(root) == first
+    assert "version 1 of rporec-demo already" in caplog.text
+    assert (place.home / "ledger.jsonl").read_text() == ledger
 
 
 def test_a_failed_audit_fails_the_data_gate(root: Path) -> None:

@@ -9,7 +9,7 @@ import yaml
 from rporec import config
 from rporec.errors import InputError
 from rporec.files import read_json, sha256_path
-from rporec.release import manifest
+from rporec.release import manifest, signature
 from steps import package as step
 from steps.stage import execute
 from tests.release import world
@@ -32,7 +32,7 @@ def test_the_package_holds_what_serves_and_says_what_ships(root: Path) -> None:
     top = {entry.path.split("/")[0] for entry in found.files}
     assert top == {
         "rechead", "writer", "items.parquet", "popularity.parquet", "serving.json", "lineage.json", "params.json",
-        "metrics.json", "card.md",
+        "metrics.json", "card.md", "card.html",
     }  # fmt: skip
     lineage = read_json(package / "lineage.json")
     assert (lineage["profile"], lineage["ships"], lineage["as_of"]) == ("demo", "backbone", "2026-01-01")
@@ -75,6 +75,19 @@ def test_what_does_not_shape_the_model_does_not_change_the_package(root: Path) -
         params[section][key] = {**params[section][key], **value} if isinstance(value, dict) else value
         (root / "params.yaml").write_text(yaml.safe_dump(params))
         assert (manifest.read(_run(root)).package_hash == first) == same, (section, key)
+
+
+def test_the_package_is_signed_as_the_params_say_under_the_same_name(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (root / "params.yaml").read_text()
+    (root / "params.yaml").write_text(text.replace("signature: none", "signature: ed25519"))
+    with pytest.raises(InputError, match="no key to sign"):
+        _run(root)
+    monkeypatch.setenv(signature.SIGNING_KEY, "55" * 32)
+    found = signature.verify(_run(root), signature.trust_of("ed25519", {signature.SIGNING_KEY: "55" * 32}))
+    assert found.signature is not None
+    assert b"55" * 32 not in b"".join(path.read_bytes() for path in root.rglob("*") if path.is_file())
 
 
 def test_a_pickle_in_the_model_folder_stops_the_stage_and_leaves_the_last_package(root: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import shutil
 import subprocess
@@ -10,7 +11,7 @@ import pytest
 
 from rporec.errors import InputError
 from rporec.files import read_json
-from rporec.release import audit, lookup, manifest, registry, rollback, summary
+from rporec.release import audit, lookup, manifest, recall, registry, rollback, summary
 from rporec.release.registry import Place
 from steps import promote as step
 from tests.release import world
@@ -86,6 +87,22 @@ def test_once_promoted_there_is_nothing_left_to_do(root: Path, place: Place) -> 
     assert len(audit.rows(place.audit, MODEL)) == 1
 
 
+def test_a_registered_package_has_its_verdict_in_its_run(root: Path, place: Place) -> None:  # noqa: F811
+    """A workspace that lacks it gets it back; it is not judged again."""
+    world.write_verdict(root / summary.GATES, _hash(root))
+    stated = read_json(root / summary.GATES)
+    step.promote(root, must=True)
+    version = registry.champion(place, MODEL)
+    assert version is not None
+    (root / summary.GATES).unlink()
+    assert recall.verdict_of(place, version, root) == stated
+    assert read_json(root / summary.GATES) == stated
+    (root / summary.GATES).unlink()
+    shutil.rmtree(place.home / "mlartifacts")
+    with pytest.raises(InputError, match="is not in its MLflow run"):
+        recall.verdict_of(place, version, root)
+
+
 def test_a_fail_is_a_result_and_stays_a_run(
     root: Path,
     place: Place,  # noqa: F811
@@ -119,17 +136,56 @@ def test_after_a_fail_users_keep_the_champion(root: Path, place: Place, workspac
     assert champion.number == 1
 
 
-@pytest.mark.parametrize("case", ["no verdict", "other bytes", "changed file"])
-def test_a_refusal_leaves_no_trace(root: Path, place: Place, case: str) -> None:  # noqa: F811
+@pytest.mark.parametrize(
+    ("case", "problem"),
+    [
+        ("no verdict", "there is no verdict on this package"),
+        ("failing", "refused by gate floor"),
+        ("other bytes", "the verdict is for another package"),
+        ("changed file", "a file of the package was changed"),
+        ("champion changed", "the champion changed since the gate"),
+    ],
+)
+def test_a_refusal_says_why_and_promotes_nothing(root: Path, place: Place, case: str, problem: str) -> None:  # noqa: F811
+    against = {"champion": 7, "champion_hash": "1" * 64} if case == "champion changed" else {}
     if case != "no verdict":
-        world.write_verdict(root / summary.GATES, "0" * 64 if case == "other bytes" else _hash(root))
+        judged, failed = "0" * 64 if case == "other bytes" else _hash(root), "floor" if case == "failing" else ""
+        world.write_verdict(root / summary.GATES, judged, failed=failed, **against)
     if case == "changed file":
         (root / "outputs/package/card.md").write_text("better than it is")
-    with pytest.raises(InputError):
-        step.promote(root, must=False)
+    with pytest.raises(InputError, match=problem):
+        step.promote(root, must=True)
+    assert registry.champion(place, MODEL) is None
+    if case == "failing":
+        return  # it stays as a run, in test_a_fail_is_a_result_and_stays_a_run
     assert _runs(place) == []
     assert registry.champion(place, MODEL) is None
     assert not (root / summary.PROMOTION).exists()
+
+
+def test_a_second_promotion_at_the_same_time_is_refused(root: Path, place: Place) -> None:  # noqa: F811
+    world.write_verdict(root / summary.GATES, _hash(root))
+    text = (root / "params.yaml").read_text()
+    (root / "params.yaml").write_text(text.replace("outage_seconds: 120.0", "outage_seconds: 0.0"))
+    with place.audit.with_suffix(".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(InputError, match="another promotion is running"):
+            step.promote(root, must=True)
+        assert registry.champion(place, MODEL) is None
+    assert step.promote(root, must=True).version == 1
+
+
+def test_data_older_than_the_champions_are_not_promoted_in_one_line(
+    root: Path,
+    place: Place,  # noqa: F811
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The gate has said so (gate data): a result, not an error."""
+    world.write_verdict(root / summary.GATES, _hash(root), failed="data")
+    with caplog.at_level("INFO", logger="rporec"):
+        assert step.promote(root, must=False).version is None
+    assert "refused by gate data" in caplog.messages[-1]
+    assert "\n" not in caplog.messages[-1]
 
 
 def test_the_command_ends_with_one_message_and_no_traceback(root: Path, place: Place) -> None:  # noqa: F811

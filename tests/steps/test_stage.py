@@ -130,6 +130,20 @@ def test_only_ingest_is_told_where_data_lies(root, monkeypatch):
     assert seen == {"ingest": (SECRET, SECRET), "sequence": (None, None)}
 
 
+def test_only_package_is_given_the_key_that_signs(root, monkeypatch):
+    seen = {}
+
+    def tells(frame):
+        seen[frame.name] = os.environ.get("RPOREC_SIGNING_KEY")
+        return stage.Outcome("nothing")
+
+    monkeypatch.chdir(root)
+    for name in ("ingest", "backbone", "package"):
+        monkeypatch.setenv("RPOREC_SIGNING_KEY", SECRET)
+        stage.run_stage(name, tells, uses_torch=False)
+    assert seen == {"ingest": None, "backbone": None, "package": SECRET}
+
+
 def test_without_a_home_it_is_the_main_checkouts_from_every_worktree(tmp_path, monkeypatch):
     checkout, worktree = tmp_path / "checkout", tmp_path / "checkout/runs/tiny"
     checkout.mkdir()

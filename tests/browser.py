@@ -1,0 +1,54 @@
+"""A page in a real browser: Chromium as the system has it, driven by Playwright, cut off from any network.
+
+For tests of pages that people look at. Not for tests of markup, which need no browser.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from playwright.sync_api import Page, Request, sync_playwright
+
+DESK, PHONE = (1280, 900), (360, 740)  # pixels
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+wanted = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine (apt-get install chromium)")
+
+
+@dataclass
+class Seen:
+    """A page, what it asked for beyond itself, and what it complained of."""
+
+    page: Page
+    asked: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    def scrolls_sideways(self) -> bool:
+        """Tell whether the page is wider than the window."""
+        wide = self.page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
+        return bool(wide)
+
+
+@contextmanager
+def browser(size: tuple[int, int]) -> Iterator[Seen]:
+    """Open a window of a size [pixels] whose page has no network; requests other than of files are noted."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        try:
+            page = chromium.new_page(viewport={"width": size[0], "height": size[1]})
+            seen = Seen(page)
+            page.context.set_offline(True)
+
+            def note(request: Request) -> None:
+                if not request.url.startswith(("file:", "data:")):
+                    seen.asked.append(request.url)
+
+            page.on("request", note)
+            page.on("console", lambda message: seen.errors.append(message.text) if message.type == "error" else None)
+            page.on("pageerror", lambda error: seen.errors.append(str(error)))
+            yield seen
+        finally:
+            chromium.close()
