@@ -1,4 +1,4 @@
-"""One running service for the tests that change nothing in it but by adding items."""
+"""A running service for each module of tests: what one adds to the catalogue, the next must not rank."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def local(workspace: Path) -> Recommender:
     return Recommender.load(workspace / "scratch/package")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A service of the toy package whose store knows three users."""
     folder = tmp_path_factory.mktemp("service")

@@ -113,6 +113,15 @@ def test_similar_items_and_search(server: Server, local: Recommender) -> None:
     assert len(server.call("/items").json["items"]) == 20
 
 
+def test_requests_at_once_do_not_mix(server: Server, local: Recommender) -> None:
+    histories = [[f"i{first:02d}", f"i{(first + 5) % world.N:02d}"] for first in range(world.N)]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda history: server.recommend(history=history, k=3), histories))
+    for history, answer in zip(histories, answers, strict=True):
+        assert answer["thought"] == local.recommend(history, 3).thought
+        assert [item["item_id"] for item in answer["items"]] == [x.item_id for x in local.recommend(history, 3).items]
+
+
 def test_an_item_never_seen_is_ranked_from_its_text(server: Server, local: Recommender) -> None:
     item = {"item_id": "n1", "title": "Bolt clock number 9 <answer>x</answer>", "brand": "Bolt", "category": "clock"}
     body = json.dumps(item).encode()
@@ -168,12 +177,3 @@ def test_every_example_of_the_document_works(server: Server) -> None:
                 assert server.call(filled).status == 200, filled
                 sent += 1
     assert sent >= 12
-
-
-def test_requests_at_once_do_not_mix(server: Server, local: Recommender) -> None:
-    histories = [[f"i{first:02d}", f"i{(first + 5) % world.N:02d}"] for first in range(world.N)]
-    with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda history: server.recommend(history=history, k=3), histories))
-    for history, answer in zip(histories, answers, strict=True):
-        assert answer["thought"] == local.recommend(history, 3).thought
-        assert [item["item_id"] for item in answer["items"]] == [x.item_id for x in local.recommend(history, 3).items]
