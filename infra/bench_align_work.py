@@ -10,32 +10,33 @@ import time
 
 import torch
 
-from infra.bench_align_world import G, L, P
+from infra.bench_align_world import Sizes
 from rporec.backbone.source import Writer
 
 _SIDE, _TRIES = 1024, 20
 
 
-def operations(writer: Writer, prompts: int, *, shared: bool) -> dict[str, float]:
-    """Return the operations of each part of a step at P, L, G.
+def operations(writer: Writer, sizes: Sizes, *, shared: bool) -> dict[str, float]:
+    """Return the operations of each part of a step.
 
     Args:
         writer: gives the sizes of the model.
-        prompts: B of a step.
+        sizes: of the step.
         shared: whether a prompt is computed once for its G completions, and the vocabulary scored only where a token
             of a completion follows; else as TRL does on a CPU: every row whole, the vocabulary scored at every place
             of loss and reference, and once more in the backward pass.
     """
     model = writer.model.config
-    rows = prompts * G
-    copies = prompts if shared else rows
+    p, long = sizes.prompt_tokens, sizes.completion_tokens
+    rows = sizes.prompts * sizes.samples
+    copies = sizes.prompts if shared else rows
     inside = sum(w.numel() for name, w in writer.model.named_parameters() if w.ndim == 2 and "embed_tokens" not in name)
-    layers = 2 * (copies * P + rows * (L - 1)) * inside
+    layers = 2 * (copies * p + rows * (long - 1)) * inside
     look = 4 * model.num_hidden_layers * model.num_attention_heads * model.head_dim  # one token at one token
-    attention = look * (copies * P * P / 2 + rows * (L - 1) * (P + L / 2))
+    attention = look * (copies * p * p / 2 + rows * (long - 1) * (p + long / 2))
     score = 2 * model.hidden_size * model.vocab_size  # of one place
-    generate = layers + attention + score * rows * L
-    heads = score * (rows * L if shared else rows * (P + L - 1))
+    generate = layers + attention + score * rows * long
+    heads = score * (rows * long if shared else rows * (p + long - 1))
     return {
         "generate": generate,
         "reference": layers + attention + heads,

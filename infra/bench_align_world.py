@@ -1,4 +1,4 @@
-"""What `infra.bench_align` trains on: a fresh embedded backbone, prompts of one length, rewards by the real scorer.
+"""What benches of alignment train on: a fresh embedded backbone, prompts of one length, rewards by the real scorer.
 
 Nothing here is trained, so nothing is said of how good anything is; sizes and work are those of real runs. The policy
 writes noise, which would be scored in no time: rewards are those of well-formed completions made here, other ones in
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,17 +30,36 @@ from rporec.rechead.residual import ReasoningResidual
 from rporec.rechead.tower import HistoryTower, TowerShape
 from rporec.transitions import Transitions
 
-P, L, G = 160, 48, 8  # tokens of a prompt, tokens of a completion, completions of a prompt
 _SPREAD = 6.0  # times the initial weights: else all tokens are equally likely, and which are surest is float noise
 _THOUGHT_TOKENS = 24  # whose entropies a reward reads
 
 
-def make_writer(world: World) -> Writer:
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of a step: B prompts, G samples of each, P tokens a prompt, L tokens a completion."""
+
+    prompts: int
+    samples: int
+    prompt_tokens: int
+    completion_tokens: int
+
+    @property
+    def context(self) -> int:
+        """Tokens of a prompt with its completion."""
+        return self.prompt_tokens + self.completion_tokens
+
+    def told(self) -> dict[str, int]:
+        """Return the sizes by name, for a line of figures."""
+        return asdict(self)
+
+
+def make_writer(world: World, sizes: Sizes) -> Writer:
     """Return the embedded backbone of the profile, not trained."""
-    sizes = world.params.backbone
+    shape = world.params.backbone
     lines = [item_line(item, world.catalogue) for item in range(world.catalogue.n)]
-    tokenizer = train_tokenizer(lines, sizes.vocab_size, P + L)
-    model = build_model(tokenizer, Shape(sizes.width, sizes.layers, sizes.heads, P + L), world.params.run.seed)
+    tokenizer = train_tokenizer(lines, shape.vocab_size, sizes.context)
+    whole = Shape(shape.width, shape.layers, shape.heads, sizes.context)
+    model = build_model(tokenizer, whole, world.params.run.seed)
     with torch.no_grad():
         for weight in model.parameters():
             if weight.ndim == 2:
@@ -47,14 +67,14 @@ def make_writer(world: World) -> Writer:
     return Writer(model, tokenizer)
 
 
-def make_prompts(world: World, writer: Writer, count: int) -> list[list[int]]:
+def make_prompts(world: World, writer: Writer, sizes: Sizes) -> list[list[int]]:
     """Return the prompts of the first test groups as P token ids each: from the start over where they are shorter."""
-    histories = world.parts["test"]["history"].head(count).to_list()
+    histories = world.parts["test"]["history"].head(sizes.prompts).to_list()
     ids = [
         writer.encode(build_prompt(history, world.catalogue, world.params.backbone.prompt_items))
         for history in histories
     ]
-    return [list(itertools.islice(itertools.cycle(one), P)) for one in ids]
+    return [list(itertools.islice(itertools.cycle(one), sizes.prompt_tokens)) for one in ids]
 
 
 class Rewards(RewardScorer):

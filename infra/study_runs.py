@@ -16,7 +16,7 @@ import polars as pl
 
 from infra.ablate_texts import Material
 from rporec import tables
-from rporec.align.gather import Texts, gather_heldout, load_head
+from rporec.align.gather import Texts, load_head
 from rporec.align.heldout import sample_groups
 from rporec.backbone.source import Writer, load_writer
 from rporec.backbone.write import groups_of, write_completions
@@ -27,7 +27,7 @@ from rporec.evaluation.study import AS_SET, AVERAGED, BACKBONE, GREEDY, SAMPLED
 from rporec.files import read_json, write_json
 from rporec.reasoning import lookup
 from rporec.rechead.model import Rechead
-from steps.align import SLICES, learn
+from steps.align import SLICES, Given, first_round, learn
 from steps.stage import Stage
 
 SAMPLES = 4
@@ -149,10 +149,11 @@ class Run:
         if SETTINGS[self.name].changes is None:
             return {}, backbone
         if not kept.exists():
-            material, align = self.desk.material, self.params.align
-            heldout = gather_heldout(self.desk.heads["valid"], material.valid, material.written(), self.texts, align)
-            prompts = material.train.filter(slice="align")
-            trained = learn(self.desk.stage(self.params, self.work), prompts, heldout, self.texts)
+            material, stage = self.desk.material, self.desk.stage(self.params, self.work)
+            given = Given(
+                material.train, material.valid, material.test, material.written(), self.texts, self.desk.heads["valid"]
+            )
+            trained = learn(stage, given, first_round(stage))  # one round, whatever `align.rounds` says
             write_json(kept, {
                 "best_step": trained.best, "ended": trained.ended, "rows": trained.rows,
                 "folder": "" if trained.best == 0 else trained.folder.relative_to(self.work).as_posix(),

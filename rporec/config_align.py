@@ -41,6 +41,11 @@ class AlignParams(Section):
     """Reinforcement learning (GRPO) with the frozen Rechead as the reward."""
 
     steps: int = Field(ge=0, description="optimizer steps; 0 = no reinforcement learning")
+    rounds: int = Field(
+        ge=1, le=10,
+        description="runs of so many steps one after another, each from the policy of the one before with Recheads "
+        "fitted again to what that policy writes; 1 = the paper's single round, with the Recheads as they are",
+    )  # fmt: skip
     prompts_per_step: int = Field(ge=1, description="B: prompts a step")
     num_generations: int = Field(ge=2, description="G: completions a prompt; 1 has no group to compare with")
     micro_batch: int = Field(

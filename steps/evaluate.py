@@ -8,9 +8,12 @@ from __future__ import annotations
 import polars as pl
 
 from rporec import tables
+from rporec.align.shipped import recheads_of, recheads_of_backbone
 from rporec.baselines.fit import fit_all
 from rporec.catalogue import Catalogue
 from rporec.evaluation import frames, samples, scoring, written
+from rporec.evaluation.curves import training_charts
+from rporec.evaluation.metrics import Ranks
 from rporec.evaluation.reasoning_page import render_reasoning
 from rporec.evaluation.report import ReportData, render
 from rporec.evaluation.results import RANKERS, Inputs, hit_curves, results
@@ -31,7 +34,7 @@ def evaluate(stage: Stage) -> Outcome:
     test, known = scoring.TestSet.from_rows(rows), pl.concat([train, valid])
     texts = completions(stage)
     judge(stage, texts, pl.concat([known, rows]), catalogue)
-    head = Rechead.load(stage.inputs("rechead/final"), stage.vectors)
+    head = Rechead.load(recheads_of(stage.root / "outputs") / "final", stage.vectors)
     own = scoring.reasoning_of(texts.shipped, test.groups)
     variants: dict[str, scoring.Reasoning | None] = {
         "rporec": own,
@@ -40,6 +43,7 @@ def evaluate(stage: Stage) -> Outcome:
         "shuffled_reasoning": scoring.shuffle_reasoning(own, test.users, stage.params.run.seed),
     }
     ranks, confidence = scoring.rank_rechead(head, test, variants)
+    ranks |= stage1_apart(stage, test, variants)
     baselines = fit_all(train, valid, head.reader.items, stage.params, stage.work)
     for name, ranker in baselines.rankers.items():
         ranks[name] = scoring.rank_baseline(ranker, test, name, catalogue.n)
@@ -59,6 +63,17 @@ def evaluate(stage: Stage) -> Outcome:
 def read(stage: Stage, path: str, table: tables.Table) -> pl.DataFrame:
     """Read a table of an earlier stage."""
     return tables.read(stage.inputs(path), table)
+
+
+def stage1_apart(
+    stage: Stage, test: scoring.TestSet, variants: dict[str, scoring.Reasoning | None]
+) -> dict[str, Ranks]:
+    """Return the ranks of stage 1 by the Rechead that reads the backbone, where the shipped writer's is another."""
+    outputs = stage.root / "outputs"
+    if recheads_of(outputs) == recheads_of_backbone(outputs):
+        return {}
+    head = Rechead.load(recheads_of_backbone(outputs) / "final", stage.vectors)
+    return {"stage1": scoring.rank_rechead(head, test, {"stage1": variants["stage1"]})[0]["stage1"]}
 
 
 def completions(stage: Stage) -> written.Written:
@@ -85,7 +100,7 @@ def write(stage: Stage, frame: pl.DataFrame, metrics: samples.Json, told: dict[s
     hit_curves(frame).write_csv(stage.new / "curves" / "hit_rate.csv")
     bins = pl.DataFrame(metrics["calibration"]["bins"], schema=scoring.RELIABILITY)
     bins.write_csv(stage.new / "reliability.csv")
-    curves = frames.training_curves(stage.root / "outputs")
+    curves = training_charts(stage.root / "outputs")
     write_text(stage.new / "report.html", render(ReportData("RPORec: evaluation", metrics, told, curves)))
 
 

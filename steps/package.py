@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from rporec import tables
+from rporec.align.shipped import recheads_of
 from rporec.config import Params
 from rporec.files import read_json
 from rporec.release import build, signature
@@ -20,7 +21,12 @@ ASKING = {
     "url", "concurrency", "requests_per_minute", "timeout", "retries", "backoff", "max_wait", "prompt_price",
     "completion_price",
 }  # fmt: skip
-NOT_SHAPING: dict[str, Any] = {"serve": {"port"}, "backbone": {"teacher": ASKING}}
+# Limits and habits of a running service are its own, not the model's.
+RUNNING = {
+    "port", "live_seconds", "store", "active_days", "poll_seconds", "shadow_share", "max_batch", "max_body_kb",
+    "max_concurrency", "client_rate", "client_burst",
+}  # fmt: skip
+NOT_SHAPING: dict[str, Any] = {"serve": RUNNING, "backbone": {"teacher": ASKING}}
 
 
 def package(stage: Stage) -> Outcome:
@@ -31,7 +37,7 @@ def package(stage: Stage) -> Outcome:
     events = tables.read(interactions, tables.INTERACTIONS)
     rows = (stage.inputs("sequence/train.parquet"), stage.inputs("sequence/valid.parquet"))
     parts = build.Parts(
-        rechead=stage.inputs("rechead/final"),
+        rechead=recheads_of(stage.root / "outputs") / "final",
         writer=stage.inputs(SHIPPED[ships]),
         items=items,
         rows=rows,

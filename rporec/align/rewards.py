@@ -28,10 +28,8 @@ class Terms:
     Args:
         well_formed: 1 for `<think>…</think><answer>…</answer>`, else 0.
         valid: how far the answer names an item of the catalogue (`valid`); 1 in the published form.
-        format: 1 where well formed (design section 6).
-        outside, rank, concise, similar, entropy: see the functions of these names.
-        grounded: share of what the thought names that its prompt holds (`rporec.reasoning.ground`; ours: nothing else
-            in the reward minds what a thought claims).
+        format: see `form`.
+        outside, rank, concise, similar, entropy, grounded: see the functions of these names.
     """
 
     well_formed: float
@@ -64,6 +62,11 @@ def mix(terms: Terms, weights: Sequence[float]) -> float:
     return terms.well_formed * terms.valid * sum(w * v for w, v in zip(weights, values, strict=True))
 
 
+def form(well_formed: bool) -> float:
+    """Return 1 for a completion `<think>…</think><answer>…</answer>`, else 0 (the format reward, design section 6)."""
+    return 1.0 if well_formed else 0.0
+
+
 def outside(characters: int, delta: int) -> float:
     """Return `1 - min(outside, delta) / delta` (design section 6; published delta 100).
 
@@ -77,7 +80,8 @@ def rank_gains(kind: str, n_items: int) -> np.ndarray:
     """Return the gain of each rank [N], in [0, 1], falling: the table that `rank` averages over ties.
 
     `ndcg`: `1 / log2(r + 2)` for r < 10, else 0 (one relevant item, so NDCG@10 itself, by which the gates judge).
-    `ndcg_1000`: the same for r < 1000: most completions earn something, so that few groups are without variance.
+    `ndcg_1000`: the same for r < 1000: most completions earn something, so that few groups are without variance. Made
+    for large catalogues: a random ranker earns .03 of 1 among 3,700 items, .14 among 600.
     `reciprocal_log`: `1 / log2(r + 2)`, shifted and scaled so that the last rank earns 0, and a random ranker about 0.
 
     Raises:
@@ -121,36 +125,60 @@ def log_probability(value: float, n_items: int) -> float:
     return min(1.0, max(0.0, 1.0 + value / math.log(n_items)))
 
 
-def concise(thought: str, wanted: int) -> float:
-    """Compare the thought's length with the reference's (a thought of the frozen backbone for the same prompt).
+def said(own: int, wanted: int) -> float:
+    """Return `min(1, 2 w / v)`: how far a thought says something in words of its own; a factor of two terms.
 
-    With d distinct words, l words and r reference words:
-    `min(1, 2 d / r) x clip(2 - l / r, 0, 1)`: full between half of r and r, falling to 0 at 2 r. The published term
-    falls with length alone and is highest for a one-word thought; here that earns 2 / r, and words repeated to reach
-    the length earn nothing more.
+    Ours. One word, one word repeated, a copied history or a list of titles may be short, close to the reference and
+    true of the prompt, and are no thought: they hold hardly a word that is not the name of something. A thought half as
+    rich as the reference says enough.
 
     Args:
-        thought: as parsed.
-        wanted: r, words, at least 1.
+        own: w, distinct words of the thought that name no brand, category, item word or number of the catalogue.
+        wanted: v, the same of the reference; where there is none, its usual length in words; at least 1.
     """
-    words = thought.lower().split()
-    enough = min(1.0, 2.0 * len(set(words)) / wanted)
-    return enough * min(1.0, max(0.0, 2.0 - len(words) / wanted))
+    return min(1.0, 2.0 * own / wanted)
 
 
-def published_concise(thought: str, wanted: int) -> float:
+def concise(words: int, wanted: int, own: float) -> float:
+    """Compare the thought's length with the reference's (a thought of the frozen backbone for the same prompt).
+
+    With l words and r reference words: `said x clip(2 - l / r, 0, 1)`: full up to r, falling to 0 at 2 r. The published
+    term falls with length alone and is highest for a one-word thought; here that earns `said`, next to nothing.
+
+    Args:
+        words: l.
+        wanted: r, at least 1.
+        own: `said` of the thought.
+    """
+    return own * min(1.0, max(0.0, 2.0 - words / wanted))
+
+
+def published_concise(words: int, wanted: int) -> float:
     """Return `clip(1 - l / r, 0, 1)`: it falls with length alone."""
-    return max(0.0, 1.0 - len(thought.split()) / wanted)
+    return max(0.0, 1.0 - words / wanted)
 
 
-def similar(thought: np.ndarray, reference: np.ndarray) -> float:
-    """Return the cosine of thought and reference in the Rechead's text space, clipped to [0, 1].
+def similar(thought: np.ndarray, reference: np.ndarray, own: float) -> float:
+    """Return `said x clip(cosine, 0, 1)` of thought and reference in the Rechead's text space (design section 6).
 
     Args:
         thought: unit vector [D], or zeros for a text without known words (similar to nothing: 0).
         reference: as thought, of the frozen backbone's thought for the same prompt.
+        own: `said` of the thought; 1 in the published form.
     """
-    return min(1.0, max(0.0, float(np.dot(thought, reference))))
+    return own * min(1.0, max(0.0, float(np.dot(thought, reference))))
+
+
+def grounded(named: int, missing: int) -> float:
+    """Return `1 - missing / named`, 1 where nothing is named: how much of a thought is true of its prompt.
+
+    Ours: nothing else in the reward minds what a thought claims (`rporec.reasoning.ground` looks it up).
+
+    Args:
+        named: brands, categories, item words and numbers that the thought names.
+        missing: those of them that its prompt does not hold.
+    """
+    return 1.0 - missing / named if named else 1.0
 
 
 def entropy(entropies: Sequence[float], vocabulary: int) -> float:

@@ -22,7 +22,7 @@ from rporec.catalogue import Catalogue
 from rporec.config import AlignParams
 from rporec.errors import InputError
 from rporec.evaluation.metrics import rank_targets
-from rporec.reasoning.ground import Grounder
+from rporec.reasoning.ground import Grounder, Grounding, words_of
 from rporec.reasoning.parse import THINK_CLOSE, THINK_OPEN, Parsed, between, parse
 from rporec.reasoning.prompt import item_line
 
@@ -136,20 +136,23 @@ class RewardScorer:
             return scored
         facts = [self.facts[groups[row]] for row in good]
         ranks = self._rank_terms([groups[row] for row in good], [parsed[row] for row in good])
-        similars = self._similar_terms(facts, [parsed[row].thought for row in good])
+        vectors, references = self._vectors(facts, [parsed[row].thought for row in good])
         valids = self._valid_factors([parsed[row].answer for row in good])
+        wanted = {group: self._wanted(self.facts[group]) for group in {groups[row] for row in good}}
         for place, row in enumerate(good):
             own, known = parsed[row], facts[place]
+            looked_up = self._grounder.check(own.thought, known.shown, known.evidence)
+            said = 1.0 if self._published else rewards.said(own_words(own.thought, looked_up), wanted[groups[row]])
             terms = Terms(
                 well_formed=1.0,
                 valid=1.0 if self._published else valids[place],
-                format=1.0,
+                format=rewards.form(own.well_formed),
                 outside=self._outside_term(own, completions[row]),
                 rank=ranks[place],
-                concise=self._concise(own.thought, known.words),
-                similar=similars[place],
+                concise=self._concise_term(len(own.thought.split()), known.words, said),
+                similar=rewards.similar(vectors[place], references[place], said),
                 entropy=self._entropy_term(entropies[row]),
-                grounded=self._grounder.check(own.thought, known.shown, known.evidence).share,
+                grounded=rewards.grounded(len(looked_up.named), len(looked_up.missing)),
             )
             scored[row] = Scored(rewards.mix(terms, self.weights), terms)
         return scored
@@ -158,8 +161,13 @@ class RewardScorer:
         free = between(completion) if self._published else 0
         return rewards.outside(own.outside - free, self.params.outside_limit)
 
-    def _concise(self, thought: str, wanted: int) -> float:
-        return (rewards.published_concise if self._published else rewards.concise)(thought, wanted)
+    def _wanted(self, known: Facts) -> int:
+        """Return how much a thought of this group should say: v of `rewards.said`."""
+        named = self._grounder.check(known.reference, ())
+        return max(1, own_words(known.reference, named) if known.reference else known.words)
+
+    def _concise_term(self, words: int, wanted: int, said: float) -> float:
+        return rewards.published_concise(words, wanted) if self._published else rewards.concise(words, wanted, said)
 
     def _entropy_term(self, entropies: Sequence[float]) -> float:
         return rewards.published_entropy(entropies) if self._published else rewards.entropy(entropies, self.vocabulary)
@@ -201,9 +209,8 @@ class RewardScorer:
             found[place] = rewards.rank(gains, int((others > own).sum()), int((others == own).sum()))
         return found
 
-    def _similar_terms(self, facts: list[Facts], thoughts: list[str]) -> list[float]:
-        own, reference = self.texts.encode(thoughts), self.texts.encode([one.reference for one in facts])
-        return [rewards.similar(a, b) for a, b in zip(own, reference, strict=True)]
+    def _vectors(self, facts: list[Facts], thoughts: list[str]) -> tuple[np.ndarray, np.ndarray]:
+        return self.texts.encode(thoughts), self.texts.encode([one.reference for one in facts])  # [n, D] each
 
     def _valid_factors(self, answers: list[str]) -> list[float]:
         nearest = (self.texts.encode(answers) @ self._item_vectors.T).argmax(axis=1)
@@ -216,6 +223,12 @@ def candidates(group: int, target: int, n_items: int) -> np.ndarray:
     """Return the items that the published form ranks a target among, 49 others at most, the same ones every time."""
     drawn = np.random.default_rng((group, target)).permutation(n_items)[: rewards.CANDIDATES]
     return np.asarray(drawn[drawn != target][: rewards.CANDIDATES - 1])
+
+
+def own_words(thought: str, looked_up: Grounding) -> int:
+    """Return how many distinct words of a thought name nothing of the catalogue (`looked_up.named`)."""
+    named = {word for name in looked_up.named for word in name.split()}
+    return len(set(words_of(thought)) - named)
 
 
 def thought_entropies(writer: Writer, ids: list[int], entropies: Sequence[float]) -> list[float]:

@@ -1,4 +1,4 @@
-"""Does the policy ship, or the backbone? Decided on all rows of `valid`, by NDCG@10 with the Rechead `chosen`.
+"""Does the policy ship, or the backbone? Decided on all rows of `valid`, by NDCG@10 with the Rechead of each.
 
 Not a gate: the gates judge the whole package on rows that nothing was chosen by.
 """
@@ -6,7 +6,7 @@ Not a gate: the gates judge the whole package on rows that nothing was chosen by
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
@@ -51,35 +51,41 @@ def why_untrained(steps: int, prompts: pl.DataFrame, valid: pl.DataFrame) -> str
     return "valid has no rows to judge a policy on" if valid.is_empty() else ""
 
 
-def decide(
-    head: RewardHead, valid: pl.DataFrame, policy: pl.DataFrame, backbone: pl.DataFrame, margin: float, untrained: str
-) -> Decision:
+def valid_ndcg(head: RewardHead, valid: pl.DataFrame, completions: pl.DataFrame) -> float | None:
+    """Return NDCG@10 on valid when a Rechead reads these completions, mean over rows; None without rows.
+
+    Args:
+        head: a Rechead `chosen`, which has not learned valid.
+        valid: ROWS of valid.
+        completions: COMPLETIONS, those of these groups among them.
+    """
+    if valid.is_empty():
+        return None
+    test = TestSet.from_rows(valid)
+    return float(ndcg_rows(head, test, reasoning_of(completions, test.groups)).mean())
+
+
+def decide(rows: int, policy: float | None, backbone: float | None, margin: float, untrained: str) -> Decision:
     """Compare policy and backbone.
 
     Args:
-        head: the Rechead `chosen`.
-        valid: ROWS of valid.
-        policy: COMPLETIONS of the policy for these groups.
-        backbone: COMPLETIONS of the backbone for the same groups.
+        rows: of valid.
+        policy: `valid_ndcg` of the policy; where none was trained, that of the backbone.
+        backbone: the same of the backbone with the Rechead that read it in its training.
         margin: NDCG@10 by which the policy may trail.
         untrained: why there was nothing to train, "" when a policy was trained.
     """
-    if valid.is_empty():
+    if policy is None or backbone is None:
         return Decision("backbone", untrained, None, None, 0)
-    test = TestSet.from_rows(valid)
-    after, before = (
-        float(ndcg_rows(head, test, reasoning_of(completions, test.groups)).mean())
-        for completions in (policy, backbone)
-    )
-    compared = f"NDCG@10 on valid {after:.4f} against {before:.4f} of the backbone, margin {margin:g}"
+    compared = f"NDCG@10 on valid {policy:.4f} against {backbone:.4f} of the backbone, margin {margin:g}"
     if untrained:
-        return Decision("backbone", untrained, after, before, valid.height)
-    if after - before < -margin:
-        return Decision("backbone", f"the policy trails beyond the margin: {compared}", after, before, valid.height)
-    return Decision("policy", f"the policy does not trail beyond the margin: {compared}", after, before, valid.height)
+        return Decision("backbone", untrained, policy, backbone, rows)
+    if policy - backbone < -margin:
+        return Decision("backbone", f"the policy trails beyond the margin: {compared}", policy, backbone, rows)
+    return Decision("policy", f"the policy does not trail beyond the margin: {compared}", policy, backbone, rows)
 
 
-def summarise(decision: Decision, completions: pl.DataFrame, trained: Trained | None) -> dict[str, str | float | None]:
+def summarise(decision: Decision, completions: pl.DataFrame, trained: Trained | None) -> dict[str, Any]:
     """Return what align.json says: the decision, the run in numbers, and how the policy writes on valid."""
     rows = trained.rows[1:] if trained else []
     on_valid = completions.filter(pl.col("slice") == "valid")

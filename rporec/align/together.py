@@ -29,17 +29,23 @@ def launch_command(params: AlignParams, config: Path, module: str) -> list[str]:
     return [*launcher, "--config_file", str(config), "--num_processes", str(params.processes), "--module", module]
 
 
-def train_together(params: AlignParams, root: Path, module: str) -> None:
+def train_together(params: AlignParams, device: str, root: Path, module: str) -> None:
     """Run the processes to their end.
 
     Args:
         params: `processes` is above 1.
+        device: `cpu` or `cuda`.
         root: workspace root, which holds infra/accelerate and in which the processes run.
         module: dotted name of what each runs.
 
     Raises:
-        InputError: the file is missing, or a process failed; it has said why.
+        InputError: the file is missing, weights should be sharded on the CPU, or a process failed; it has said why.
     """
+    if params.parallel == "fsdp" and device == "cpu":
+        raise InputError(
+            "accelerate does not shard weights on the CPU", field="align.parallel", value="fsdp",
+            rule="ddp with run.device cpu", cure="set align.parallel to ddp, or run.device to cuda",
+        )  # fmt: skip
     config = root / "infra" / "accelerate" / f"{params.parallel}.yaml"
     if not config.is_file():
         raise InputError(

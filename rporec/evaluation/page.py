@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rporec.days import iso
-from rporec.evaluation import frames
+from rporec.evaluation.curves import training_charts
 from rporec.evaluation.report import ReportData, render
 from rporec.files import read_json, sha256_file
 from rporec.release import layout
@@ -33,7 +33,7 @@ def run_page(root: Path, title: str, verdict: Mapping[str, Any]) -> str:
             title,
             metrics,
             samples,
-            frames.training_curves(outputs),
+            training_charts(outputs),
             verdict,
             [{"name": one["stage"], "seconds": one["seconds"], "peak_mb": one["peak_mb"]} for one in done],
             validated.get("drift", ()),

@@ -120,7 +120,7 @@ def make_arms(rows: Rows, reader: Reader, recipe: Recipe, folder: Path) -> Arms:
     folder = folder / reader.identity()
     heads = make_heads(rows, reader, recipe, folder)
     module, losses = make_module(heads, rows.reason, reader, recipe, folder)
-    reward = Rechead(heads.base, reader, module, _reward_weights(Frozen(heads.base, reader), module, rows.valid))
+    reward = Rechead(heads.base, reader, module, reward_weights(Frozen(heads.base, reader), module, rows.valid))
     weights = fit_final_weights(Frozen(heads.chosen, reader), module, rows.valid)
     log.info("reasoning counts with strength %.3f", weights.strength)
     return Arms(
@@ -165,8 +165,14 @@ def _first_head(tower: HistoryTower, rows: Rows, reader: Reader, recipe: Recipe,
     return MixedHead.fit(tower, rows.fit, held, like, folder)
 
 
-def _reward_weights(base: Frozen, module: ReasoningModule, valid: Told) -> Weights:
-    """Return the weights of `reward`: reasoning counts as it was trained, or RL would have nothing to earn."""
+def reward_weights(base: Frozen, module: ReasoningModule, valid: Told) -> Weights:
+    """Return the weights of `reward`: reasoning counts as it was trained, or RL would have nothing to earn.
+
+    Args:
+        base: the head on `fit`.
+        module: fitted on `reason` with this head.
+        valid: rows of valid with reasoning, for the calibrations.
+    """
     held = valid.sample(base.head.n_items)
     logits = base.logits(held.examples)
     told = logits + residuals(module, logits, base.reader, held.samples)

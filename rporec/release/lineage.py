@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from rporec.config import Params
+from rporec.evaluation.curves import read_curves
 from rporec.files import read_json, sha256_file
 from rporec.release import layout, lookup, records, summary
 from rporec.release.record import RunRecord
@@ -40,6 +41,7 @@ def run_record(root: Path, params: Params, judged: BoundVerdict, git_commit: str
     stages = list(yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))["stages"])
     sections = params.model_dump(mode="json", by_alias=True)
     metrics, files = collect(root, stages, sections)
+    rollouts = root / "outputs/align/rollouts.parquet"
     tags = origin(root, git_commit)
     # The params too: MLflow refuses to change one that a run holds, so other params need a run of their own. And the
     # packages: the same code on others is another run.
@@ -51,8 +53,10 @@ def run_record(root: Path, params: Params, judged: BoundVerdict, git_commit: str
         tags={**tags, "package_hash": judged.package_hash, "verdict": judged.word},
         params=sections,
         metrics={**metrics, **_ranker_metrics(root)},
+        curves=_curves(root),
         files={**files, "run": [root / name for name in _OWN_FILES if (root / name).is_file()]},
         package=root / summary.PACKAGE if judged.passed else None,
+        rollouts=rollouts if rollouts.is_file() else None,
     )
 
 
@@ -78,6 +82,15 @@ def collect(
         metrics |= {f"{stage}.{name}": float(value) for name, value in record["metrics"].items() if value is not None}
         metrics |= {f"{stage}.{name}": float(record[name]) for name in ("seconds", "peak_mb")}
     return metrics, files
+
+
+def _curves(root: Path) -> dict[str, Sequence[tuple[float, float]]]:
+    """Return the training curves as `stage/column`; of the outputs as they are, whether their stages ran or not."""
+    return {
+        f"{stage}/{name}": points
+        for stage, curves in read_curves(root / "outputs").items()
+        for name, points in curves.series.items()
+    }
 
 
 def _hash(path: Path) -> str:

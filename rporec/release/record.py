@@ -1,7 +1,8 @@
 """The recorder: everything that a pipeline run left behind becomes one MLflow run.
 
 Stages leave `records/<stage>.json` and never import MLflow; this sends them all, cached stages' included, and waits out
-an outage. Sending again (after a kill, or for the same package and verdict) completes the same run, it makes no second.
+an outage. Sending again (after a kill, or for the same package and verdict) completes the same run, it makes no second
+one and doubles nothing in it. Rollouts become traces (`rporec.release.rollouts`).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 
 from rporec.data.sources.place import shown
 from rporec.errors import InputError
-from rporec.release import registry
+from rporec.release import registry, rollouts
 from rporec.release.place import Place
 
 log = logging.getLogger(__name__)
@@ -39,8 +40,10 @@ class RunRecord:
         tags: text tags of the run.
         params: all parameters, as nested sections.
         metrics: numbers by name; names may hold dots, `@` becomes `_at_`.
+        curves: (step, number) by name, as metrics with a history; names as those of metrics, none in both.
         files: folder in the artefacts to the small files put there.
         package: the package folder, sent only when it passed; None = not sent.
+        rollouts: a ROLLOUTS table of which a sample becomes traces; None = there is none.
     """
 
     experiment: str
@@ -48,8 +51,10 @@ class RunRecord:
     tags: Mapping[str, str]
     params: Mapping[str, Any]
     metrics: Mapping[str, float]
+    curves: Mapping[str, Sequence[tuple[float, float]]]
     files: Mapping[str, Sequence[Path]]
     package: Path | None
+    rollouts: Path | None
 
 
 @dataclass(frozen=True)
@@ -62,18 +67,18 @@ class SentRun:
 
 def send(place: Place, record: RunRecord) -> SentRun:
     """Write the record as one MLflow run; a run with the same key is completed, not doubled."""
-    from mlflow.entities import Metric, Param, RunTag
+    from mlflow.entities import Param, RunTag
 
     client = registry.client(place)
     run = _same_run(client, place, record)
     run_id = str(run.info.run_id)
     params = [Param(name, value) for name, value in flatten(record.params)]
-    moment = int(time.time() * 1000)
-    metrics = [Metric(_metric_name(name), value, moment, 0) for name, value in sorted(record.metrics.items())]
     for part in _batches(params, _PARAMS_A_BATCH):
         client.log_batch(run_id, params=part)
-    for part in _batches(metrics, _METRICS_A_BATCH):
+    for part in _batches(_metrics(run, record), _METRICS_A_BATCH):
         client.log_batch(run_id, metrics=part)
+    if record.rollouts is not None:
+        rollouts.send(place, run.info, record.rollouts)
     for folder, paths in record.files.items():
         for path in paths:
             client.log_artifact(run_id, str(path), folder)
@@ -135,6 +140,20 @@ def _same_run(client: Any, place: Place, record: RunRecord) -> Any:  # noqa: ANN
     if found:
         return found[0]
     return client.create_run(identity, run_name=f"{record.experiment}-{record.key[:12]}", tags={_KEY_TAG: record.key})
+
+
+def _metrics(run: Any, record: RunRecord) -> list[Any]:  # noqa: ANN401 - MLflow ships no types
+    """Return what the run does not hold yet; MLflow drops a point of equal time, step and value by itself."""
+    from mlflow.entities import Metric
+
+    held, now = run.data.metrics, int(time.time() * 1000)
+    numbers = {_metric_name(name): value for name, value in sorted(record.metrics.items())}
+    points = [
+        Metric(_metric_name(name), value, int(run.info.start_time), int(step))
+        for name, curve in record.curves.items()
+        for step, value in curve
+    ]
+    return [*points, *(Metric(name, value, now, 0) for name, value in numbers.items() if held.get(name) != value)]
 
 
 def _metric_name(name: str) -> str:

@@ -53,9 +53,10 @@ def undisturbed(backbone, tmp_path_factory):
 
 def in_a_process(body, *given):
     """Start a process that does this; it shares nothing with this one but files."""
-    # A copy of this process spares the imports; CUDA does not survive it.
-    way = "spawn" if torch.cuda.is_available() else "fork"
-    process = multiprocessing.get_context(way).Process(target=body, args=given)
+    # Copies of a server that has imported everything and done nothing: this process has threads, no copy of it runs.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    process = context.Process(target=body, args=given)
     process.start()
     return process
 

@@ -97,34 +97,52 @@ def test_log_probability_of_zero_is_zero():
     assert rewards.log_probability(-math.inf, 100) == 0.0
 
 
+@pytest.mark.parametrize(("well_formed", "value"), [(True, 1.0), (False, 0.0)])
+def test_form(well_formed, value):
+    assert rewards.form(well_formed) == value
+
+
 @pytest.mark.parametrize(
-    ("thought", "value"),
+    ("own", "wanted", "value"), [(8, 8, 1.0), (4, 8, 1.0), (3, 8, 0.75), (1, 8, 0.25), (0, 8, 0.0), (50, 8, 1.0)]
+)
+def test_said(own, wanted, value):
+    assert rewards.said(own, wanted) == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("words", "own", "value"),
     [
-        ("a b c d e f g h", 1.0),  # as long as the reference
-        ("a b c d", 1.0),  # half as long
-        ("a b", 0.5),
-        ("a", 0.25),
-        ("", 0.0),
-        ("a b c d e f g h i j k l", 0.5),  # half as long again
-        (" ".join(map(str, range(16))), 0.0),  # twice as long
-        ("a a a a a a a a", 0.25),  # repeats earn what one word earns
+        (8, 1.0, 1.0),  # as long as the reference
+        (4, 1.0, 1.0),
+        (1, 0.25, 0.25),  # one word says next to nothing
+        (0, 0.0, 0.0),
+        (12, 1.0, 0.5),  # half as long again
+        (12, 0.5, 0.25),
+        (16, 1.0, 0.0),  # twice as long
+        (99, 1.0, 0.0),
     ],
 )
-def test_concise(thought, value):
-    assert rewards.concise(thought, 8) == pytest.approx(value)
+def test_concise(words, own, value):
+    assert rewards.concise(words, 8, own) == pytest.approx(value)
 
 
-@pytest.mark.parametrize(("thought", "value"), [("a", 0.875), ("a b c d", 0.5), ("a " * 8, 0.0), ("a " * 20, 0.0)])
-def test_the_published_conciseness_likes_one_word_best(thought, value):
-    assert rewards.published_concise(thought, 8) == pytest.approx(value)
+@pytest.mark.parametrize(("words", "value"), [(1, 0.875), (4, 0.5), (8, 0.0), (20, 0.0)])
+def test_the_published_conciseness_likes_one_word_best(words, value):
+    assert rewards.published_concise(words, 8) == pytest.approx(value)
 
 
 def test_similar_is_a_clipped_cosine():
     x, y = np.array([1.0, 0.0]), np.array([0.6, 0.8])
-    assert rewards.similar(x, x) == 1.0
-    assert rewards.similar(x, y) == pytest.approx(0.6)
-    assert rewards.similar(x, -x) == 0.0
-    assert rewards.similar(x, np.zeros(2)) == 0.0
+    assert rewards.similar(x, x, 1.0) == 1.0
+    assert rewards.similar(x, y, 1.0) == pytest.approx(0.6)
+    assert rewards.similar(x, y, 0.5) == pytest.approx(0.3)
+    assert rewards.similar(x, -x, 1.0) == 0.0
+    assert rewards.similar(x, np.zeros(2), 1.0) == 0.0
+
+
+@pytest.mark.parametrize(("named", "missing", "value"), [(0, 0, 1.0), (4, 0, 1.0), (4, 1, 0.75), (4, 4, 0.0)])
+def test_grounded(named, missing, value):
+    assert rewards.grounded(named, missing) == pytest.approx(value)
 
 
 def test_entropy():

@@ -5,6 +5,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 import torch
+import yaml
 from trl.trainer.grpo_config import GRPOConfig
 
 from rporec import config
@@ -14,6 +15,7 @@ from rporec.errors import InputError
 from tests.align import world
 from tests.align.test_passes import PROMPTS, ROWS, G, Ours, Scores
 from tests.backbone.models import qwen3
+from tests.project import ROOT
 from tests.servers import free_port
 
 BASE = {
@@ -170,3 +172,34 @@ def test_what_a_server_samples_is_scored_with_the_policys_entropies(backbone, tm
     spread = torch.distributions.Categorical(logits=logits[len(asked[9]) - 1 : -1]).entropy()
     assert entropies[9] == pytest.approx(spread.tolist(), rel=1e-4)
     assert len(policy.batch_entropies) == len(asked)
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"weights": {"rank": -0.1}}, "align.weights.rank"),
+        (
+            {"weights": dict.fromkeys(("format", "outside", "rank", "concise", "similar", "entropy", "grounded"), 0.0)},
+            "align.weights",
+        ),
+        ({"num_generations": 1}, "align.num_generations"),
+        ({"prompts_per_step": 4, "num_generations": 3, "micro_batch": 8}, "align"),
+        ({"prompts_per_step": 4, "processes": 3}, "align"),
+        ({"prompts_per_step": 4, "num_generations": 4, "processes": 2, "micro_batch": 5}, "align"),
+        ({"processes": 2, "parallel": "fsdp", "lora_rank": 4}, "align"),
+        (
+            {"zero_variance": "resample", "vllm": {"url": "http://localhost:1", "timeout": 1.0, "group_port": 2}},
+            "align",
+        ),
+        ({"vllm": {"url": "http://key@localhost:1", "timeout": 1.0, "group_port": 2}}, "align.vllm.url"),
+        ({"zero_variance": "drop"}, "align.zero_variance"),
+        ({"rounds": 0}, "align.rounds"),
+    ],
+)
+def test_parameters_that_break_a_rule_are_refused(changes, field):
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    weights = raw["align"]["weights"] | changes.get("weights", {})
+    raw["align"] |= {**changes, "weights": weights}
+    with pytest.raises(InputError) as error:
+        config.parse(raw, "params.yaml")
+    assert error.value.field == field

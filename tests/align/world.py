@@ -37,7 +37,7 @@ def catalogue() -> Catalogue:
 
 def align_params(**changes: object) -> config.AlignParams:
     values = {
-        "steps": 6, "prompts_per_step": 4, "num_generations": 4, "micro_batch": 8, "temperature": 1.0,
+        "steps": 6, "rounds": 1, "prompts_per_step": 4, "num_generations": 4, "micro_batch": 8, "temperature": 1.0,
         "zero_variance": "keep", "resample_tries": 3, "lora_rank": 0, "processes": 1, "parallel": "ddp",
         "vllm": {"url": None, "timeout": 5.0, "group_port": 51216},
         "learning_rate": 0.002, "beta": 0.01, "epsilon": 0.2, "loss_type": "grpo", "scale_rewards": "group",

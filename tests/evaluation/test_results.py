@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from rporec.evaluation.frames import oracle_rows, training_curves
+from rporec.evaluation.frames import oracle_rows
 from rporec.evaluation.results import RANKERS, Inputs, form, hit_curves, results
 from rporec.evaluation.slices import label_rows, slice_masks
 from rporec.tables import COMPLETIONS, ORACLE, empty, ranks_table
@@ -95,11 +95,3 @@ def test_the_oracle_is_joined_on_the_event() -> None:
 
 def test_the_ranks_table_keeps_its_contract() -> None:
     assert dict(inputs(10).ranks.schema) == ranks_table(list(RANKERS)).columns
-
-
-def test_training_curves_are_read_where_they_are(tmp_path: object) -> None:
-    (tmp_path / "align").mkdir()
-    (tmp_path / "align" / "rewards.csv").write_text("step,phase,reward,length,kl\n1,a,0.5,30,\n2,b,0.6,28,0.1\n")
-    found = training_curves(tmp_path)
-    assert found["Alignment: shares and metrics"] == ("step", {"reward": [(1, 0.5), (2, 0.6)], "kl": [(2, 0.1)]})
-    assert found["Alignment: length"] == ("step", {"length": [(1, 30), (2, 28)]})

@@ -90,7 +90,11 @@ def test_sections_that_a_stage_reads_are_its_params(stage: str) -> None:
 
 
 def test_metrics_and_plots_lie_in_outputs_of_a_stage() -> None:
-    paths = [*PIPELINE["metrics"], *(next(iter(plot)) for plot in PIPELINE["plots"])]
+    plots = {name: plot["y"] for one in PIPELINE["plots"] for name, plot in one.items()}
+    paths = [
+        *PIPELINE["metrics"],
+        *(file for name, y in plots.items() for file in (y if isinstance(y, dict) else [name])),
+    ]
     assert all(path.split("/")[:1] == ["outputs"] and path.split("/")[1] in STAGES for path in paths)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from infra.bench_align import G, L, P
 from infra.bench_align_work import operations
-from infra.bench_align_world import G, L, P
+from infra.bench_align_world import Sizes
 from tests import project
 from tests.backbone.models import qwen3
 
@@ -37,7 +38,7 @@ def test_operations_by_hand():
     inside = layers * (4 * width**2 + 3 * width * 3 * width)
     alike = 4 * layers * width * prompts * G * (L - 1) * (P + L / 2)  # attention of completions
     for shared, copies in ((True, prompts), (False, prompts * G)):
-        found = operations(writer, prompts, shared=shared)
+        found = operations(writer, Sizes(prompts, G, P, L), shared=shared)
         tokens = copies * P + prompts * G * (L - 1)
         body = 2 * tokens * inside + alike + 4 * layers * width * copies * P * P / 2
         places = prompts * G * (L if shared else P + L - 1)

@@ -24,7 +24,8 @@ def _run(tmp_path: Path, **changes: Any) -> RunRecord:
         "experiment": "rporec-demo", "key": "k1", "tags": {"verdict": "pass"},
         "params": {"align": {"steps": 3, "weights": {"rank": 0.5}}, "run": {"seed": 7}, **many},
         "metrics": {"rporec.ndcg@10": 0.125, **{f"m.{i}": float(i) for i in range(1200)}},
-        "files": {"backbone": [tmp_path / "curve.csv"]}, "package": None,
+        "curves": {"align/reward": [(float(i), i / 8) for i in range(1, 1201)], "align/heldout_ndcg@10": [(0.0, 0.5)]},
+        "files": {"backbone": [tmp_path / "curve.csv"]}, "package": None, "rollouts": None,
     }  # fmt: skip
     return RunRecord(**{**settings, **changes})
 
@@ -50,6 +51,20 @@ def test_a_run_without_a_pass_holds_no_package(place: Place, tmp_path: Path) -> 
     sent = record.send(place, _run(tmp_path))
     assert sent.package_source == ""
     assert {artifact.path for artifact in registry.client(place).list_artifacts(sent.run_id)} == {"backbone"}
+
+
+def test_a_curve_keeps_its_steps_and_sending_again_doubles_no_point(place: Place, tmp_path: Path) -> None:
+    run = _run(tmp_path)
+    sent = record.send(place, run)
+    again = record.send(place, _run(tmp_path, metrics={**run.metrics, "m.7": 0.25}))
+    assert again == sent
+    client = registry.client(place)
+    history = client.get_metric_history(sent.run_id, "align/reward")
+    assert sorted((point.step, point.value) for point in history) == [(i, i / 8) for i in range(1, 1201)]
+    (held,) = client.get_metric_history(sent.run_id, "align/heldout_ndcg_at_10")
+    assert (held.step, held.value) == (0, 0.5)
+    assert len(client.get_metric_history(sent.run_id, "m.8")) == 1
+    assert client.get_run(sent.run_id).data.metrics["m.7"] == 0.25, "what changed is sent"
 
 
 class _Answers:

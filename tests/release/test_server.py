@@ -62,6 +62,12 @@ def test_a_promotion_waits_for_the_server_and_the_champion_comes_back_from_it(
     assert found is not None
     assert found[1] == home / "packages" / package_hash
     assert "Ranking" in (root / "reports/recommendation.txt").read_text()
+    traces = registry.client(Place(server, home)).search_traces(
+        locations=[registry.client(Place(server, home)).get_experiment_by_name("rporec-demo").experiment_id],
+        run_id=found[0].run_id,
+    )
+    assert [trace.data.spans[0].inputs for trace in traces] == [{"prompt": "bought a lamp"}]
+    assert {judged.name: judged.feedback.value for judged in traces[0].info.assessments}["reward"] == 0.5
     rows = audit.rows(Place(server, home).audit, "rporec-demo")  # no database is named: it is kept here
     assert [(row.alias, row.from_version, row.to_version) for row in rows] == [("champion", None, 1)]
     assert (home / "audit.db").exists()

@@ -12,6 +12,9 @@ import polars as pl
 import torch
 
 from rporec import config, tables
+from rporec.align.curves import COLUMNS, curve, held_row
+from rporec.align.heldout import Held
+from rporec.align.rewards import TERMS
 from rporec.backbone.embedded import Shape, build_model, train_tokenizer
 from rporec.backbone.finetune import Example, Tuning, fine_tune
 from rporec.backbone.source import Writer
@@ -140,10 +143,23 @@ def write_outputs(root: Path) -> None:
     shutil.copytree(root / "scratch/writer", outputs / "align/policy")
     lookup.save_neighbours(neighbours(catalogue), outputs / "backbone/neighbours.safetensors")
     write(outputs / "align/align.json", {"ships": "backbone"})
+    write_curves(outputs)
     write(outputs / "evaluate/metrics.json", metrics())
     write(outputs / "evaluate/samples.json", samples())
     for name in ("params.yaml", "dvc.yaml"):
         shutil.copy(ROOT / name, root / name)
+
+
+def write_curves(outputs: Path) -> None:
+    """Leave what a short alignment and the fit of the Rechead are remembered by."""
+    row = {"step": 1, "group": 5, "sample": 0, "prompt": "bought a lamp", "completion": "<think>", "advantage": 0.0}
+    terms_of = {"reward": 0.5, **dict.fromkeys(TERMS, 0.25)}
+    tables.write(pl.DataFrame([{**row, **terms_of}], schema=tables.ROLLOUTS.columns),
+                 outputs / "align/rollouts.parquet", tables.ROLLOUTS)  # fmt: skip
+    measured = {"reward": 0.5, "kl": 0.0, "heldout_ndcg@10": None}
+    rows = [held_row(0, Held(0.25, 1.0, 1.0, 9.0)), {**dict.fromkeys(COLUMNS, None), **measured, "step": 1}]
+    curve(rows).write_csv(outputs / "align/rewards.csv")
+    (outputs / "rechead/curve.csv").write_text("epoch,train_loss,valid_ndcg@10\n1,8.5,0.125\n2,7.5,0.25\n")
 
 
 def neighbours(catalogue: Catalogue) -> np.ndarray:

@@ -76,6 +76,20 @@ def test_a_policy_that_does_not_ship_is_not_what_is_measured(made: Path, tmp_pat
     assert sorted(reasoning["texts"]) == ["backbone_test", "backbone_valid"]
 
 
+def test_each_writer_is_read_by_its_own_rechead(made: Path, tmp_path: Path) -> None:
+    root = copy(made, tmp_path)
+    own = root / "outputs/align/rechead/final"
+    shutil.copytree(root / "outputs/rechead/final", own)
+    settings = read_json(own / "rechead.json")
+    settings["weights"]["strength"] = 0.0
+    write_json(own / "rechead.json", settings)
+    stage.execute("evaluate", evaluate.evaluate, root)
+    before, after = (read_json(one / "outputs/evaluate/metrics.json")["rankers"] for one in (made, root))
+    assert after["rporec"] == after["reasoning_removed"] != before["rporec"], "a head that heeds no reasoning"
+    assert after["stage1"] == before["stage1"] != after["rporec"], "stage 1 keeps the Rechead of the backbone"
+    assert after["no_reasoning"] == before["no_reasoning"]
+
+
 def test_the_written_reasoning_of_both_writers_is_judged(made: Path) -> None:
     found = read_json(made / "outputs/evaluate/reasoning.json")
     assert found["ships"] == "policy"

@@ -52,6 +52,18 @@ def test_the_shipped_writer_is_the_one_that_align_chose(root: Path) -> None:
     assert "policy" in (root / "outputs/package/card.md").read_text()
 
 
+def test_recheads_that_read_the_shipped_policy_are_the_ones_packaged(root: Path) -> None:
+    world.write(root / "outputs/align/align.json", {"ships": "policy"})
+    own = root / "outputs/align/rechead/final"
+    shutil.copytree(root / "outputs/rechead/final", own)
+    settings = read_json(own / "rechead.json")
+    settings["weights"]["strength"] = 0.25
+    world.write(own / "rechead.json", settings)
+    packaged = _run(root) / "rechead"
+    assert read_json(packaged / "rechead.json")["weights"]["strength"] == 0.25
+    assert sha256_path(packaged) != sha256_path(root / "outputs/rechead/final")
+
+
 def test_the_same_parts_give_the_same_bytes_wherever_and_whenever(root: Path, tmp_path: Path) -> None:
     first = manifest.read(_run(root)).package_hash
     moved = root.rename(tmp_path / "another-place")
@@ -65,6 +77,7 @@ def test_what_does_not_shape_the_model_does_not_change_the_package(root: Path) -
     first = manifest.read(_run(root)).package_hash
     for section, key, value, same in (
         ("serve", "port", 3999, True),
+        ("serve", "client_rate", 7.0, True),
         ("gate", "resamples", 999, True),
         ("run", "dvc_remote", "elsewhere", True),
         ("backbone", "teacher", {"timeout": 9.0, "retries": 1, "concurrency": 9}, True),

@@ -39,6 +39,10 @@ def _hash(root: Path) -> str:
     return manifest.read(root / summary.PACKAGE).package_hash
 
 
+def _experiment(place: Place) -> str:  # noqa: F811
+    return str(registry.client(place).get_experiment_by_name(MODEL).experiment_id)
+
+
 def _runs(place: Place) -> list[str]:  # noqa: F811
     client = registry.client(place)
     experiment = client.get_experiment_by_name(MODEL)
@@ -63,6 +67,16 @@ def test_a_pass_is_recorded_promoted_and_asked(root: Path, place: Place) -> None
     standing = summary.standing(root, place.uri, MODEL)
     assert (standing.verdict, standing.version, standing.settled) == ("pass", 1, True)
     assert read_json(root / "records/promote.json")["stage"] == "promote"
+    watched = {
+        name: [(point.step, point.value) for point in registry.client(place).get_metric_history(note["run_id"], name)]
+        for name in ("align/reward", "align/kl", "align/heldout_ndcg_at_10", "rechead/valid_ndcg_at_10")
+    }
+    assert watched == {
+        "align/reward": [(1, 0.5)], "align/kl": [(1, 0.0)], "align/heldout_ndcg_at_10": [(0, 0.25)],
+        "rechead/valid_ndcg_at_10": [(1, 0.125), (2, 0.25)],
+    }  # fmt: skip
+    traces = registry.client(place).search_traces(locations=[_experiment(place)], run_id=note["run_id"])
+    assert [trace.info.tags["rporec.group"] for trace in traces] == ["5"]
 
 
 def test_code_that_is_not_committed_is_told_by_the_version_and_the_run(root: Path, place: Place) -> None:  # noqa: F811
@@ -167,9 +181,9 @@ def test_a_second_promotion_at_the_same_time_is_refused(root: Path, place: Place
     world.write_verdict(root / summary.GATES, _hash(root))
     text = (root / "params.yaml").read_text()
     (root / "params.yaml").write_text(text.replace("outage_seconds: 120.0", "outage_seconds: 0.0"))
-    with place.audit.with_suffix(".lock").open("a") as lock:
+    with place.audit.lock.open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(InputError, match="another promotion is running"):
+        with pytest.raises(InputError, match="another promotion or rollback is running"):
             step.promote(root, must=True)
         assert registry.champion(place, MODEL) is None
     assert step.promote(root, must=True).version == 1
