@@ -39,7 +39,8 @@ class RedisStore:
         lines: list[str | None] = []
         for start in range(0, len(keys), _TOGETHER):
             with _told():
-                lines += self._redis.hmget(f"{_REASONING}{package_hash}", list(keys[start : start + _TOGETHER]))
+                found = self._redis.hmget(f"{_REASONING}{package_hash}", list(keys[start : start + _TOGETHER]))
+            lines += [None if line is None else str(line) for line in found]
         return [None if line is None else unpack(line) for line in lines]
 
     def keep_reasoning(self, package_hash: str, written: Mapping[str, Parsed]) -> None:
@@ -61,7 +62,7 @@ class RedisStore:
         with _told():
             order = self._redis.lrange(f"{_ORDER}{model}", 0, -1)
             lines = self._redis.hmget(f"{_ITEMS}{model}", order) if order else []
-        return [unpack_item(line) for line in lines if line is not None]
+        return [unpack_item(str(line)) for line in lines if line is not None]
 
     def add_item(self, model: str, item: NewItem) -> bool:
         """Add an item; False, and nothing changed, when its id is taken."""
