@@ -14,6 +14,7 @@ TOPS = ("rporec", "steps", "dags", "bento", "infra")
 # What holds the environment: os.environ, and the names by which it is handed on.
 _HOLDERS = {"environ", "environment", "env"}
 _READS = {"get", "pop", "setdefault"}
+_LOOPS = ast.For | ast.GeneratorExp | ast.ListComp | ast.SetComp | ast.DictComp
 _SHELL = re.compile(r"\$\$?\{?([A-Z][A-Z0-9_]+)\b")
 
 
@@ -25,9 +26,14 @@ def read_by_python() -> dict[str, set[str]]:
     """Return each variable that Python reads, with the files; fails where a name cannot be told."""
     found: dict[str, set[str]] = {}
     for path in python_files():
-        for name in _Reads(path).names():
+        for name in reads(path):
             found.setdefault(name, set()).add(path.relative_to(ROOT).as_posix())
     return found
+
+
+def reads(path: Path) -> Iterator[str]:
+    """Yield the variables that one file reads."""
+    return _Reads(path).names()
 
 
 def interpolated(text: str) -> set[str]:
@@ -58,9 +64,9 @@ class _Reads:
     def _key(self, node: ast.AST) -> ast.expr | None:
         """Return the expression that names the variable, where a node reads one."""
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
-            if node.func.attr == "getenv" or (node.func.attr in _READS and _holds(node.func.value)):
-                first = node.args[0]
-                return first.value if isinstance(first, ast.Starred) else first
+            asks = node.func.attr in _READS and _holds(node.func.value)
+            first = node.args[0] if asks or node.func.attr == "getenv" else None
+            return first.value if isinstance(first, ast.Starred) else first
         if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Load) and _holds(node.value):
             return node.slice
         if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.In | ast.NotIn):
@@ -79,17 +85,18 @@ class _Reads:
             module = self._module(key.value.id)
             return _Reads(module)._constant(key.attr) if module else []
         if isinstance(key, ast.Name):
-            return self._looped(key.id) or self._constant(key.id) or self._imported(key.id)
+            return self._looped(key) or self._constant(key.id) or self._imported(key.id)
         return []
 
-    def _looped(self, name: str) -> list[str]:
-        """Return what a name runs through, in a loop or comprehension."""
-        loops = [node for node in ast.walk(self._tree) if isinstance(node, ast.For | ast.comprehension)]
-        targets = [loop for loop in loops if name in {part.id for part in ast.walk(loop.target) if _is_name(part)}]
-        through = [loop.iter for loop in targets]
-        inner = [one.func.value if isinstance(one, ast.Call) and isinstance(one.func, ast.Attribute) else one
-                 for one in through]  # fmt: skip
-        return [text for one in inner for text in self._values(one)]
+    def _looped(self, key: ast.Name) -> list[str]:
+        """Return what a name runs through, in the loops and comprehensions around it."""
+        found: list[str] = []
+        for node in ast.walk(self._tree):
+            if isinstance(node, _LOOPS) and any(inner is key for inner in ast.walk(node)):
+                for loop in [node] if isinstance(node, ast.For) else node.generators:
+                    if key.id in {part.id for part in ast.walk(loop.target) if isinstance(part, ast.Name)}:
+                        found += self._values(_plain(loop.iter))
+        return found
 
     def _constant(self, name: str) -> list[str]:
         for node in self._tree.body:
@@ -132,5 +139,6 @@ def _holds(node: ast.expr) -> bool:
     return name in _HOLDERS
 
 
-def _is_name(node: ast.AST) -> bool:
-    return isinstance(node, ast.Name)
+def _plain(node: ast.expr) -> ast.expr:
+    """Return a mapping in place of its items."""
+    return node.func.value if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else node
