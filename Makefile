@@ -3,14 +3,14 @@ VENV ?= .venv
 PYTHON := $(VENV)/bin/python
 WORKERS ?= 2
 
-# Variables of `run`, `gate`, `promote`, `serve`: PROFILE=<name> DATA=<folder> SET="align.steps=50 run.seed=1".
+# Variables of `run`, `gate`, `promote`, `serve`, `reasoning`: PROFILE=<name> DATA=<folder> SET="align.steps=50 run.seed=1".
 # Of `ablate` and `study`: PROFILE=<name> ARMS="reasoning oracle_answer" SEEDS="7 8 9".
 # Of `rollback`: PROFILE=<name> TO=<version> REASON="why"; of `promote` also AGAIN=1.
 # Of `reproduce`, `lineage`: VERSION=<n> PROFILE=<name>; of `reproduce` also FROM=<first stage that runs again>.
 export PROFILE DATA SET ARMS SEEDS TO REASON AGAIN VERSION FROM
 
 .DEFAULT_GOAL := help
-.PHONY: setup setup-minilm check test test-platform ablate study bench-data bench-generate bench-rechead bench-align run serve gate promote challenge rollback versions audit reproduce lineage verify-key lock clean help
+.PHONY: setup setup-minilm check test test-platform ablate study bench-data bench-generate bench-rechead bench-align run serve reasoning gate promote challenge rollback versions audit reproduce lineage verify-key lock clean help
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -44,6 +44,9 @@ audit: setup ## list every change of an alias of PROFILE=: who, when, from, to, 
 
 serve: setup ## serve the champion on http://localhost:3000 (the port is serve.port)
 	@"$(PYTHON)" -m infra.run --only serve
+
+reasoning: setup ## write the reasoning of the champion's active users ahead of time, into the store of the service
+	@"$(PYTHON)" -m infra.reasoning
 
 reproduce: setup ## make a version again from its number alone and compare: VERSION=, optional PROFILE=, FROM=<first stage>
 	@"$(PYTHON)" -m infra.reproduce

@@ -6,6 +6,7 @@ holds a virtual environment and the outputs of runs that may have failed their g
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -13,13 +14,16 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bento.settings import write_deployment
 from rporec import config
 from rporec.errors import InputError
+from rporec.files import sha256_path
 from rporec.release import lookup, registry, signature
 from rporec.release.lookup import Version
 from rporec.release.place import locate
 
 NAME = "rporec"
+CODE = ("bento", "rporec")
 
 
 def build(root: Path) -> str:
@@ -36,23 +40,31 @@ def build(root: Path) -> str:
         raise InputError("there is no champion to build a Bento of", field="model", value=model, cure="make run first")
     version, package = found
     store = Path(os.environ.get("BENTOML_HOME") or place.home / "bentoml")
-    name = bento_version(version)
+    name = bento_version(version, code_hash(root))
     if not (store / "bentos" / NAME / name).is_dir():
         store.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory() as folder:
             lay_out(root, package, Path(folder))
+            write_deployment(params, Path(folder))
             run_build(Path(folder), name, store)
     return f"{NAME}:{name}"
 
 
-def bento_version(version: Version) -> str:
-    """Return the Bento's version: profile, registry version and package, so that a tag names exact bytes."""
-    return f"{version.model.removeprefix('rporec-')}-v{version.number}-{version.package_hash[:12]}"
+def bento_version(version: Version, code: str) -> str:
+    """Return the Bento's version: profile, registry version, package and code, so that a tag names exact bytes."""
+    profile = version.model.removeprefix("rporec-")
+    return f"{profile}-v{version.number}-{version.package_hash[:12]}-{code[:8]}"
+
+
+def code_hash(root: Path) -> str:
+    """Return the hash of what a Bento holds beside the package: the code, and the parameters that it is told."""
+    parts = [sha256_path(root / name) for name in (*CODE, "params.yaml")]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def lay_out(root: Path, package: Path, folder: Path) -> None:
     """Put code and package where bentofile.yaml looks for them."""
-    for name in ("bento", "rporec"):
+    for name in CODE:
         shutil.copytree(root / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(package, folder / "outputs" / "package", copy_function=shutil.copyfile)
 

@@ -1,4 +1,5 @@
-"""The promotion schedule: woken by a night's package; judges it and, when it passes, makes it the champion.
+"""The promotion schedule: woken by a night's package; judges it, makes it the champion when it passes, and then
+writes its reasoning ahead of time.
 
 How often a task is tried again is read when Airflow parses this file, from section `nights` of params.yaml as it stands
 in this checkout; gate and promote read the parameters of the night's own worktree.
@@ -25,7 +26,8 @@ with DAG(
     doc_md="""\
 ### Promotion
 Woken by `nightly_retrain`. `gate` judges the night's package beside the champion, `promote` makes it the champion when
-the verdict is a pass. A refusal is a result, not a failure: the old champion stays and the log says why.
+the verdict is a pass. A refusal is a result, not a failure: the old champion stays and the log says why. `reasoning`
+writes the new champion's reasoning for all active users into the store of the service; users need not wait for it.
 """,
     schedule=[PACKAGE],
     start_date=datetime(2026, 1, 1, tzinfo=UTC),
@@ -43,4 +45,5 @@ the verdict is a pass. A refusal is a result, not a failure: the old champion st
 ) as dag:
     gate = BashOperator(task_id="gate", bash_command=f"{ACT} gate")
     promote = BashOperator(task_id="promote", bash_command=f"{ACT} promote")
-    gate >> promote
+    reasoning = BashOperator(task_id="reasoning", bash_command=f"{ACT} reasoning")
+    gate >> promote >> reasoning

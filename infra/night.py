@@ -16,14 +16,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from infra import last_night, overlay, repro, run, workspace, worktree
+from infra import last_night, overlay, reasoning, repro, run, workspace, worktree
 from infra.workspace import Workspace
 from infra.worktree import git
 from rporec import config
 from rporec.data.sources import identity, place
 from rporec.errors import InputError
 from rporec.files import sha256_file
-from rporec.release import manifest, summary
+from rporec.release import lookup, manifest, summary
 from steps.stage import guarded, home_folder
 
 log = logging.getLogger("rporec")
@@ -40,7 +40,7 @@ def main() -> None:
         command = commands.add_parser(name)
         command.add_argument("--date", required=True, help="logical date, YYYY-MM-DD")
         if name in ("stage", "act"):
-            command.add_argument("name", help="the stage, or gate or promote")
+            command.add_argument("name", help="the stage, or gate, promote or reasoning")
         if name == "act":
             command.add_argument("--package", required=True, help="hash of the package that the night handed over")
     given = parser.parse_args()
@@ -147,7 +147,7 @@ def _commit(space: Workspace, date: str) -> None:
 
 
 def act(date: str, name: str, package_hash: str) -> None:
-    """Judge or promote the package that a night handed over.
+    """Judge or promote the package that a night handed over, or write the reasoning of a promoted one.
 
     Raises:
         InputError: the night holds another package by now.
@@ -161,9 +161,21 @@ def act(date: str, name: str, package_hash: str) -> None:
                 file=space.root, field="package_hash", value=found, rule=f"must be {package_hash}",
                 cure="the night ran again: its own event promotes it",
             )  # fmt: skip
+        if name == "reasoning":
+            write_reasoning(space, package_hash)
+            return
         run.act(space, name)
         if name == "promote":
             run.report(space, set(), space.checkout / "reports" / "nights" / date)
+
+
+def write_reasoning(space: Workspace, package_hash: str) -> None:
+    """Write reasoning ahead of time when the package became the champion; a refusal before leaves nothing to do."""
+    champion = lookup.by_alias(run.registry_uri(space), lookup.model_name(space.params.run.profile), lookup.CHAMPION)
+    if champion is None or champion.package_hash != package_hash:
+        log.info("reasoning: this package is not the champion, nothing to write")
+        return
+    reasoning.fill_store(space)
 
 
 def prepared(date: str) -> Workspace:

@@ -64,6 +64,19 @@ class ServeParams(Section):
     max_k: int = Field(ge=1, description="most items a request may ask for")
     max_history: int = Field(ge=1, description="most history items a request may hold")
     max_reasoning_tokens: int = Field(ge=1, description="tokens of reasoning written live")
+    live_seconds: float = Field(ge=0, le=30, description="seconds a request waits for reasoning written live; 0 = none")
+    store: str | None = Field(
+        pattern=r"^rediss?://.+",
+        description="Redis URL of the store of reasoning; null = an sqlite file in RPOREC_HOME",
+    )
+    active_days: int = Field(ge=1, description="days before the newest event in which an active user bought")
+    poll_seconds: float = Field(gt=0, le=3, description="seconds between two looks at the registry's aliases")
+    shadow_share: Share = Field(description="share of requests that the challenger scores too, without answering")
+    max_batch: int = Field(ge=1, description="most histories in one batch request")
+    max_body_kb: int = Field(ge=1, description="largest body of a request")
+    max_concurrency: int = Field(ge=1, description="requests a worker answers at once; above, 503")
+    client_rate: float = Field(gt=0, description="requests a second of one client over time; above, 429")
+    client_burst: int = Field(ge=1, description="requests of one client at once before its rate counts")
 
     @model_validator(mode="after")
     def _k(self) -> Self:

@@ -141,11 +141,13 @@ class Recommender:
         known = [self.catalogue.index[item_id] for item_id in history if item_id in self.catalogue.index]
         unknown = tuple(dict.fromkeys(item_id for item_id in history if item_id not in self.catalogue.index))
         reasoning = self.write_reasoning([known])[0] if known else None
-        probabilities = self.probabilities(known, reasoning) if known else self._popular()
+        probabilities = self.probabilities(known, reasoning) if known else self.popular()
+        allowed = np.ones(self.catalogue.n, dtype=np.bool_)
+        allowed[known] = not exclude_seen
         read = reasoning is not None and reasoning.well_formed
         shown = reasoning if reasoning is not None and explain else None
         return Recommendation(
-            items=self._best(probabilities, k, set(known) if exclude_seen else set()),
+            items=self.best(probabilities, k, allowed),
             thought=shown.thought if shown else "",
             answer=shown.answer if shown else "",
             reasoning_source="live" if read else "none",
@@ -183,13 +185,27 @@ class Recommender:
         scores = self.rechead.score([list(history)[-self.settings.history_length :]], given)  # [1, N]
         return np.asarray(np.exp(scores[0].double().numpy()), dtype=np.float64)
 
-    def _popular(self) -> npt.NDArray[np.float64]:
+    def popular(self) -> npt.NDArray[np.float64]:
+        """Return [N] each item's share of the purchases: the fallback where no history item is known."""
         return np.asarray(self.popularity / max(self.popularity.sum(), 1.0), dtype=np.float64)
 
-    def _best(self, probabilities: npt.NDArray[np.float64], k: int, without: set[int]) -> tuple[Item, ...]:
-        # A stable order: equal scores stand in catalogue order.
-        order = np.argsort(-probabilities, kind="stable")[: k + len(without)]
-        chosen = [int(item) for item in order if int(item) not in without][:k]
+    def best(
+        self, probabilities: npt.NDArray[np.float64], k: int, allowed: npt.NDArray[np.bool_] | None = None
+    ) -> tuple[Item, ...]:
+        """Return the k likeliest items, best first; equal ones stand in catalogue order.
+
+        Args:
+            probabilities: [N].
+            k: items wanted; fewer come where fewer are allowed.
+            allowed: [N] which items may be shown; None = all.
+        """
+        open_ = np.arange(self.catalogue.n) if allowed is None else np.flatnonzero(allowed)
+        scores = probabilities[open_]
+        if len(open_) > k:  # a full sort of 100,000 items would take longer than scoring them
+            least = np.partition(scores, len(scores) - k)[len(scores) - k]
+            kept = np.flatnonzero(scores >= least)
+            open_, scores = open_[kept], scores[kept]
+        chosen = open_[np.argsort(-scores, kind="stable")[:k]].tolist()
         return tuple(
             Item(self.catalogue.item_ids[item], self.catalogue.titles[item], float(probabilities[item]))
             for item in chosen

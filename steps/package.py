@@ -21,7 +21,12 @@ ASKING = {
     "url", "concurrency", "requests_per_minute", "timeout", "retries", "backoff", "max_wait", "prompt_price",
     "completion_price",
 }  # fmt: skip
-NOT_SHAPING: dict[str, Any] = {"serve": {"port"}, "backbone": {"teacher": ASKING}}
+# Limits and habits of a running service are its own, not the model's.
+RUNNING = {
+    "port", "live_seconds", "store", "active_days", "poll_seconds", "shadow_share", "max_batch", "max_body_kb",
+    "max_concurrency", "client_rate", "client_burst",
+}  # fmt: skip
+NOT_SHAPING: dict[str, Any] = {"serve": RUNNING, "backbone": {"teacher": ASKING}}
 
 
 def package(stage: Stage) -> Outcome:

@@ -17,6 +17,7 @@ import polars as pl
 import pytest
 
 from rporec.release import lookup
+from rporec.serving.store_sqlite import SqliteStore
 from tests import project, servers
 from tests.worlds import World, only_me
 
@@ -31,7 +32,8 @@ def port(world: World, base: Path) -> Iterator[int]:
         params = world.root / "params.yaml"
         kept = params.read_text()
         number = servers.free_port()
-        params.write_text(re.sub(r"port: \d+", f"port: {number}", kept))
+        ported = re.sub(r"port: \d+", f"port: {number}", kept)
+        params.write_text(re.sub(r"live_seconds: [\d.]+", "live_seconds: 30.0", ported))  # this machine may be busy
         served = project.start(world.clone, "serve", "PROFILE=tiny")
         try:
             deadline = time.monotonic() + 120
@@ -61,6 +63,23 @@ def test_the_curl_line_works_as_printed(world: World, port: int) -> None:
     assert champion is not None
     assert answer["model"]["package_hash"] == champion.package_hash
     assert answer["thought"]
+
+
+def test_reasoning_is_written_ahead_of_time_once(world: World, base: Path) -> None:
+    with only_me(base):
+        first = project.make(world.clone, "reasoning", "PROFILE=tiny")
+        assert first.returncode == 0, first.stderr
+        assert re.search(r"[1-9]\d* active users", first.stderr)
+        again = project.make(world.clone, "reasoning", "PROFILE=tiny")
+        assert " 0 written now" in again.stderr
+        stored = SqliteStore(world.clone / "var" / "serving.db")
+        champion = lookup.by_alias(lookup.default_uri(world.clone / "var"), lookup.model_name("tiny"), "champion")
+        events = pl.read_parquet(world.root / "outputs" / "ingest" / "interactions.parquet")
+        newest = events.sort("timestamp", "order").tail(1)["user_id"][0]
+        assert champion is not None
+        history = stored.user(champion.package_hash, newest)
+        stored.close()
+        assert history == events.filter(pl.col("user_id") == newest).sort("timestamp", "order")["item_id"].to_list()
 
 
 def test_gate_and_promote_alone(world: World, base: Path) -> None:

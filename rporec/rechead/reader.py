@@ -86,6 +86,13 @@ class Reader:
         lexicon = Lexicon.fit([*texts, *lines])
         return Reader(encoder, lexicon, encoder.encode(texts), lexicon.rows(lines), _digests(texts))
 
+    def grown(self, texts: Sequence[str], lines: Sequence[str]) -> Reader:
+        """Return the reader with items of these full texts and lines behind its own; encoder and lexicon stay."""
+        items = np.concatenate([self.items.numpy(), self.encoder.encode(texts).astype(np.float32)])
+        told = sp.vstack([self._lines, self.lexicon.rows(lines)], format="csr")
+        digests = None if self._digests is None else np.concatenate([self._digests, _digests(texts)])
+        return Reader(self.encoder, self.lexicon, items, told, digests)
+
     def identity(self) -> str:
         """Return a hash of the items' vectors, hexadecimal, which changes with the encoder's weights."""
         return hashlib.sha256(self.items.numpy().tobytes()).hexdigest()[:16]

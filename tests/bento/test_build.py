@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 from pathlib import Path
 
@@ -10,7 +12,8 @@ import pytest
 from bento import build
 from rporec.errors import InputError
 from rporec.release import manifest, registry, verdict
-from rporec.release.registry import Place, Request
+from rporec.release.place import Place
+from rporec.release.registry import Request
 from tests.release import world
 
 
@@ -37,11 +40,16 @@ def test_the_bento_holds_the_champion_and_no_path_of_this_machine(root: Path, pl
     request = Request(package, judged, "", package.as_uri(), {"as_of": ""}, "someone")
     registry.promote(place, "rporec-demo", request, wait_seconds=0.0)
     tag = build.build(root)
-    assert tag == f"rporec:demo-v1-{package_hash[:12]}"
+    code = build.code_hash(root)
+    assert tag == f"rporec:demo-v1-{package_hash[:12]}-{code[:8]}"
     bento = place.home / "bentoml/bentos/rporec" / tag.partition(":")[2]
     assert manifest.verify(bento / "src/outputs/package").package_hash == package_hash
     assert (bento / "src/bento/service.py").is_file()
     assert not (bento / "src/params.yaml").exists()
+    assert json.loads((bento / "src/bento/deployment.json").read_text())["profile"] == "demo"
+    assert not {path.name for path in (root / "bento").glob("*.py")} - {p.name for p in (bento / "src/bento").iterdir()}
+    users = re.findall(r"^USER (\S+)", (bento / "env/docker/Dockerfile").read_text(), re.MULTILINE)
+    assert users[-1] not in ("root", "0")
     suspects = {path.suffix for path in bento.rglob("*") if path.is_file()} & {".pkl", ".pt", ".bin", ".pyc"}
     assert not suspects
     for path in bento.rglob("*"):
@@ -50,3 +58,6 @@ def test_the_bento_holds_the_champion_and_no_path_of_this_machine(root: Path, pl
     before = bento.stat().st_mtime_ns
     assert build.build(root) == tag
     assert bento.stat().st_mtime_ns == before
+    with (root / "bento/service.py").open("a") as code_file:
+        code_file.write("# changed\n")
+    assert build.code_hash(root) != code

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from bento import service
+from bento import runtime, settings
+from rporec import config
 from rporec.errors import InputError
 from rporec.release import lookup, manifest, registry, verdict
-from rporec.release.registry import Place, Request
+from rporec.release.place import Place
+from rporec.release.registry import Request
 from tests.release import world
 
 
@@ -29,19 +31,20 @@ def test_the_champion_is_loaded_and_pinned(
 ) -> None:
     monkeypatch.setenv("RPOREC_HOME", str(place.home))
     first = _promote(place, package)
-    loaded = service.load()
-    assert loaded.info.model_dump() == {"name": "rporec-demo", "version": 1, "package_hash": first}
+    loaded = runtime.first_model(settings.load())
+    assert (loaded.name, loaded.version, loaded.package_hash) == ("rporec-demo", 1, first)
+    assert loaded.tags["verdict"] == "pass"
     world.write_package(tmp_path / "second", workspace, mark="2")
     second = _promote(place, tmp_path / "second")
-    assert loaded.info.version == 1
-    assert loaded.recommender.package_hash == first
-    assert service.load().info.model_dump() == {"name": "rporec-demo", "version": 2, "package_hash": second}
+    assert (loaded.version, loaded.recommender.package_hash) == (1, first)
+    newest = runtime.first_model(settings.load())
+    assert (newest.version, newest.package_hash) == (2, second)
     assert lookup.by_number(place.uri, "rporec-demo", 1) is not None
 
 
 def test_a_given_package_goes_before_the_champion(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RPOREC_PACKAGE", str(package))
-    assert service.load().info.version is None
+    assert runtime.first_model(settings.load()).version is None
 
 
 def test_a_bento_holds_no_params_and_loads_its_own_package(
@@ -50,8 +53,12 @@ def test_a_bento_holds_no_params_and_loads_its_own_package(
     monkeypatch.delenv("RPOREC_PACKAGE", raising=False)
     (tmp_path / "outputs").mkdir()
     package.rename(tmp_path / "outputs/package")
-    monkeypatch.setattr(service, "ROOT", tmp_path)
-    assert service.load().info.version is None
+    (tmp_path / "bento").mkdir()
+    settings.write_deployment(config.load(world.ROOT / "params.yaml"), tmp_path)
+    told = settings.load(tmp_path)
+    assert told.package == tmp_path / "outputs/package"
+    assert told.serve == config.load(world.ROOT / "params.yaml").serve
+    assert runtime.first_model(told).version is None
 
 
 def test_no_champion_and_a_changed_package_are_told(
@@ -59,11 +66,11 @@ def test_no_champion_and_a_changed_package_are_told(
 ) -> None:
     monkeypatch.setenv("RPOREC_HOME", str(place.home))
     with pytest.raises(InputError, match="no champion to serve"):
-        service.load()
+        runtime.first_model(settings.load())
     (package / "card.md").write_text("changed")
     monkeypatch.setenv("RPOREC_PACKAGE", str(package))
     with pytest.raises(InputError, match="was changed"):
-        service.load()
+        runtime.first_model(settings.load())
 
 
 @pytest.mark.parametrize(
@@ -71,9 +78,8 @@ def test_no_champion_and_a_changed_package_are_told(
     [
         ("2026-01-01", 3, {"data_age_days": 3, "stale": False}),
         ("2025-12-31", 3, {"data_age_days": 4, "stale": True}),
-        ("2026-01-01", None, {"data_age_days": 3, "stale": None}),
         ("", 3, {"data_age_days": None, "stale": None}),
     ],
 )
-def test_freshness_is_told_where_it_is_known(as_of: str, limit: int | None, told: dict[str, object]) -> None:
-    assert service.freshness(as_of, limit, dt.date(2026, 1, 4)) == told
+def test_freshness_is_told_where_it_is_known(as_of: str, limit: int, told: dict[str, object]) -> None:
+    assert runtime.freshness(as_of, limit, dt.date(2026, 1, 4)) == told

@@ -1,160 +1,179 @@
-"""The service over real HTTP: `bentoml serve` in a process group of its own, with the toy package."""
+"""The service over real HTTP: what it answers, by which reasoning, and what it says about itself."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from rporec.recommender import Recommender
-from tests import servers
+from tests.bento.conftest import USERS
+from tests.bento.serving import KEY, Server
 from tests.release import world
 
-_START_SECONDS = 300  # two interpreters import everything, on a busy machine without compiled files
 
-
-class Service:
-    """A running service, and the one call that tests need."""
-
-    def __init__(self, address: str, log: Path) -> None:
-        self.address, self.log = address, log
-
-    def call(self, path: str, body: bytes | None = None, **headers: str) -> tuple[int, Any]:
-        """Return status and JSON (or text) of a GET, or of a POST when there is a body."""
-        request = urllib.request.Request(f"{self.address}{path}", body, {"Content-Type": "application/json", **headers})
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                status, text = answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            status, text = error.code, error.read().decode()
-        try:
-            return status, json.loads(text)
-        except ValueError:
-            return status, text
-
-    def recommend(self, **query: object) -> tuple[int, Any]:
-        return self.call("/recommend", json.dumps(query).encode())
-
-
-@pytest.fixture(scope="module")
-def service(workspace: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    port = servers.free_port()
-    folder = tmp_path_factory.mktemp("service")
-    settings = {"RPOREC_PACKAGE": str(workspace / "scratch/package"), "BENTOML_HOME": str(folder / "bentoml")}
-    command = ["bentoml", "serve", "bento.service:RPORec", "--host", "127.0.0.1", "--port", str(port)]
-    with (folder / "log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *command], cwd=world.ROOT, env={**os.environ, **settings, "OMP_NUM_THREADS": "1"},
-            stdout=log, stderr=log, start_new_session=True,
-        )  # fmt: skip
-    found = Service(f"http://127.0.0.1:{port}", folder / "log")
-    try:
-        _wait(found, process)
-        yield found
-    finally:
-        servers.end(process)
-
-
-def _wait(service: Service, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{service.address}/readyz", timeout=5) as answer:
-                if answer.status == 200:
-                    return
-        except OSError:
-            time.sleep(0.5)
-    pytest.fail(f"the service did not start:\n{service.log.read_text()[-3000:]}")
-
-
-@pytest.fixture(scope="module")
-def local(workspace: Path) -> Recommender:
-    return Recommender.load(workspace / "scratch/package")
-
-
-def test_the_answer_is_that_of_the_library(service: Service, local: Recommender) -> None:
-    for history in (["i00", "i01", "i02"], ["i20"], ["i03"] * 9):
-        status, answer = service.recommend(history=history, k=7)
+def test_the_answer_is_that_of_the_library(server: Server, local: Recommender) -> None:
+    for history in (["i00", "i03", "i02"], ["i19"], ["i03"] * 9):
+        answer = server.recommend(history=history, k=7)
         expected = local.recommend(history, 7)
-        assert status == 200
-        assert [item["item_id"] for item in answer["items"]] == [item.item_id for item in expected.items]
-        assert [item["title"] for item in answer["items"]] == [item.title for item in expected.items]
-        np.testing.assert_allclose(
-            [item["score"] for item in answer["items"]], [item.score for item in expected.items], atol=1e-5
-        )
+        assert [item["item_id"] for item in answer["items"]][:3] == [item.item_id for item in expected.items][:3]
+        assert [item["title"] for item in answer["items"]][:3] == [item.title for item in expected.items][:3]
         assert (answer["thought"], answer["answer"]) == (expected.thought, expected.answer)
-        assert answer["reasoning_source"] == "live"
         assert answer["model"] == {"name": "rporec-demo", "version": None, "package_hash": local.package_hash}
 
 
-def test_unknown_ids_are_reported_and_an_unknown_history_gets_the_popular_items(service: Service) -> None:
-    _, answer = service.recommend(history=["i01", "nowhere"], k=2)
-    assert (answer["unknown_ids"], answer["ranking"]) == (["nowhere"], "rechead")
+def test_stored_live_and_none_are_told_and_score_as_offline(server: Server, local: Recommender) -> None:
+    seen = {}
+    for source, query in (
+        ("stored", {"user_id": "ann"}), ("live", {"history": ["i04", "i05"]}), ("stored", {"history": ["i04", "i05"]}),
+        ("none", {"history": ["nowhere"]}),
+    ):  # fmt: skip
+        answer = server.recommend(**query, k=20)
+        assert answer["reasoning_source"] == source
+        history = USERS.get(str(query.get("user_id")), query.get("history", []))
+        known = [int(item_id[1:]) for item_id in history if item_id.startswith("i")]
+        reasoning = local.write_reasoning([known])[0] if known else None
+        expected = local.probabilities(known, reasoning) if known else local.popular()
+        total = 1 - sum(item["score"] for item in answer["items"])
+        assert total > -1e-6
+        for item in answer["items"]:
+            if item["item_id"].startswith("i"):
+                assert abs(item["score"] - expected[int(item["item_id"][1:])]) <= 1e-5
+        seen[source] = answer
+    assert seen["stored"]["thought"]
+    assert seen["none"]["thought"] == ""
+
+
+def test_users_titles_and_unknown_entries(server: Server) -> None:
+    assert server.recommend(user_id="eve", k=1)["unknown_ids"] == ["gone"]
+    assert server.recommend(user_id="bob <script>", k=1)["reasoning_source"] == "stored"
+    stranger = server.post("/recommend", user_id="nobody")
+    assert (stranger.status, stranger.json["detail"][0]["loc"]) == (404, ["user_id"])
+    by_title = server.recommend(history=["  acme LAMP  number 0 ", "i01", "never heard of", "never heard of"], k=5)
+    by_id = server.recommend(history=["i00", "i01"], k=5)
+    assert by_title["items"] == by_id["items"]
+    assert by_title["unknown_ids"] == ["never heard of"]
     for history in ([], ["nowhere"]):
-        status, answer = service.recommend(history=history)
-        assert (status, answer["ranking"], answer["reasoning_source"]) == (200, "popularity", "none")
+        answer = server.recommend(history=history)
+        assert (answer["ranking"], answer["reasoning_source"]) == ("popularity", "none")
         assert len(answer["items"]) == world.SETTINGS.default_k
 
 
-def test_options(service: Service) -> None:
-    _, shown = service.recommend(history=["i01", "i02"], k=20)
-    _, hidden = service.recommend(history=["i01", "i02"], k=20, explain=False)
-    assert shown["thought"]
-    assert (hidden["thought"], hidden["answer"], hidden["items"]) == ("", "", shown["items"])
-    _, fresh = service.recommend(history=["i01", "i02"], k=20, exclude_seen=True)
+def test_filters_and_what_was_seen(server: Server) -> None:
+    fresh = server.recommend(history=["i01", "i02"], k=20, exclude_seen=True)
     assert not {"i01", "i02"} & {item["item_id"] for item in fresh["items"]}
+    lamps = server.recommend(history=["i01"], k=20, filters={"categories": ["LAMP", "stool"], "max_price": 22.0})
+    assert {item["item_id"] for item in lamps["items"]} == {"i00", "i05", "i06", "i11", "i12"}
+    cheap = server.recommend(history=["nowhere"], k=20, filters={"min_price": 31.0, "max_price": 33.0})
+    assert {item["item_id"] for item in cheap["items"]} == {"i21", "i22", "i23"}
+    assert server.recommend(history=["i01"], filters={"categories": ["boats"]})["items"] == []
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"", b"nope", b"null", b"[]", b'"text"', b"{}", b'{"k": 3}', b'{"history": "i01"}', b'{"history": [1]}',
-        b'{"history": [""]}', b'{"history": [null]}', b'{"history": {"a": 1}}', b'{"history": ["i01"], "k": 0}',
-        b'{"history": ["i01"], "k": -1}', b'{"history": ["i01"], "k": 21}', b'{"history": ["i01"], "k": "3"}',
-        b'{"history": ["i01"], "k": true}', b'{"history": ["i01"], "k": 1.5}', b'{"history": ["i01"], "explain": "no"}',
-        b'{"history": ["i01"], "other": 1}', b'{"history": ["' + b"x" * 300 + b'"]}',
-        json.dumps({"history": ["i01"] * 31}).encode(), json.dumps({"history": ["i01"] * 10_001}).encode(),
-        b'{"history": ["\xff\xfe"]}',
-    ],
-)  # fmt: skip
-def test_a_bad_request_gets_400_and_says_why(service: Service, body: bytes) -> None:
-    status, answer = service.call("/recommend", body)
-    assert status == 400, answer
-    assert answer["error"]
-    assert answer["detail"][0]["msg"]
-    assert "Traceback" not in json.dumps(answer)
+def test_explanations_tell_what_a_place_rests_on(server: Server, local: Recommender) -> None:
+    plain = server.recommend(history=["i00", "i01", "i08"], k=5)
+    assert plain["items"][0]["rests_on"] is None
+    told = server.recommend(history=["i00", "i01", "i08"], k=5, explain=True)
+    assert [item["item_id"] for item in told["items"]] == [item["item_id"] for item in plain["items"]]
+    reasoning = local.write_reasoning([[0, 1, 8]])[0]
+    full, alone = local.probabilities([0, 1, 8], reasoning), local.probabilities([0, 1, 8], None)
+    for item in told["items"]:
+        place = int(item["item_id"][1:])
+        assert item["rank_without_reasoning"] == 1 + int((alone > alone[place]).sum())
+        weights = {support["item_id"]: support["weight"] for support in item["rests_on"]}
+        for gone in (0, 1, 8):
+            rest = local.probabilities([one for one in (0, 1, 8) if one != gone], reasoning)
+            fall = np.log(full[place]) - np.log(rest[place])
+            assert weights.get(f"i{gone:02d}", 0.0) == pytest.approx(max(fall, 0.0), abs=1e-4)
 
 
-def test_a_pickled_request_is_refused(service: Service) -> None:
-    status, _ = service.call("/recommend", b"\x80\x04N.", **{"Content-Type": "application/vnd.bentoml+pickle"})
-    assert status == 415
+def test_a_batch_is_its_single_requests(server: Server) -> None:
+    queries = [{"history": ["i10", "i11"], "k": 3}, {"user_id": "ann"}, {"history": []}]
+    singles = [server.recommend(**query) for query in queries]
+    batch = server.post("/recommend_batch", queries=queries)
+    assert batch.status == 200
+    for single, one in zip(singles, batch.json["answers"], strict=True):
+        assert [item["item_id"] for item in one["items"]] == [item["item_id"] for item in single["items"]]
+        assert (one["thought"], one["model"]) == (single["thought"], batch.json["model"])
 
 
-def test_the_model_health_readiness_metrics_and_openapi_answer(service: Service) -> None:
-    status, model = service.call("/model")
-    assert status == 200
-    assert (model["name"], model["items"], model["lineage"]["as_of"]) == ("rporec-demo", world.N, "2026-01-01")
-    for path in ("/healthz", "/readyz"):
-        assert service.call(path)[0] == 200
-    assert "bentoml_service_request" in service.call("/metrics")[1]
-    assert "/recommend" in service.call("/docs.json")[1]["paths"]
+def test_similar_items_and_search(server: Server, local: Recommender) -> None:
+    found = server.call("/items/i03/similar?k=4").json
+    vectors = local.rechead.reader.items.numpy()
+    cosines = vectors @ vectors[3] / np.linalg.norm(vectors, axis=1) / np.linalg.norm(vectors[3])
+    cosines[3] = -2
+    assert [item["item_id"] for item in found["items"]] == [
+        f"i{i:02d}" for i in np.argsort(-cosines, kind="stable")[:4]
+    ]
+    assert found["items"][0]["similarity"] == pytest.approx(float(cosines.max()), abs=1e-5)
+    assert server.call("/items/none/similar").status == 404
+    words = server.call("/items?query=acme%20STOOL&limit=5").json["items"]
+    assert [item["item_id"] for item in words] == ["i05"]
+    assert len(server.call("/items").json["items"]) == 20
 
 
-def test_requests_at_once_do_not_mix(service: Service, local: Recommender) -> None:
+def test_requests_at_once_do_not_mix(server: Server, local: Recommender) -> None:
     histories = [[f"i{first:02d}", f"i{(first + 5) % world.N:02d}"] for first in range(world.N)]
     with ThreadPoolExecutor(8) as pool:
-        answers = list(pool.map(lambda history: service.recommend(history=history, k=3), histories))
-    for history, (status, answer) in zip(histories, answers, strict=True):
-        assert status == 200
+        answers = list(pool.map(lambda history: server.recommend(history=history, k=3), histories))
+    for history, answer in zip(histories, answers, strict=True):
+        assert answer["thought"] == local.recommend(history, 3).thought
         assert [item["item_id"] for item in answer["items"]] == [x.item_id for x in local.recommend(history, 3).items]
+
+
+def test_an_item_never_seen_is_ranked_from_its_text(server: Server, local: Recommender) -> None:
+    item = {"item_id": "n1", "title": "Bolt clock number 9 <answer>x</answer>", "brand": "Bolt", "category": "clock"}
+    body = json.dumps(item).encode()
+    assert server.call("/items", body).status == 401
+    assert server.call("/items", body, X_Admin_Key="wrong").status == 401
+    assert server.call("/items", body, X_Admin_Key=KEY).status == 201
+    taken = server.call("/items", body, X_Admin_Key=KEY)
+    assert (taken.status, taken.json["detail"][0]["loc"]) == (409, ["item_id"])
+    assert server.call("/items", json.dumps({**item, "item_id": "i03"}).encode(), X_Admin_Key=KEY).status == 409
+    near = [one["item_id"] for one in server.call("/items/n1/similar?k=3").json["items"]]
+    assert "i09" in near
+    history = ["i06", "i07"]
+    answer = server.recommend(history=history, k=20, filters={"categories": ["clock"]})
+    scores = {one["item_id"]: one["score"] for one in answer["items"]}
+    assert scores["n1"] > 0
+    moved = server.recommend(history=["n1", *history], k=20, filters={"categories": ["clock"]})
+    assert {one["item_id"]: one["score"] for one in moved["items"]} != scores  # it is read as history too
+    assert server.recommend(history=["n1"], k=3)["ranking"] == "rechead"
+    assert server.recommend(history=["n1"], k=3)["unknown_ids"] == []
+
+
+def test_the_model_health_readiness_and_metrics(server: Server, local: Recommender) -> None:
+    model = server.call("/model").json
+    assert (model["name"], model["lineage"]["as_of"]) == ("rporec-demo", "2026-01-01")
+    assert (model["version"], model["refused"], model["trouble"]) == (None, None, None)
+    for path in ("/healthz", "/readyz"):
+        assert server.call(path).status == 200
+    line = 'rporec_answer_seconds_count{reasoning="stored"}'
+    before, asked = server.metric(line), server.metric('rporec_fallbacks_total{kind="popularity"}')
+    server.recommend(user_id="ann")
+    server.recommend(history=[])
+    assert server.metric(line) == before + 1
+    assert server.metric('rporec_fallbacks_total{kind="popularity"}') == asked + 1
+    assert server.metric("rporec_model_version") == 0
+    server.call("/items/some-made-up-id/similar")
+    assert "made-up" not in server.call("/metrics").text
+
+
+def test_every_example_of_the_document_works(server: Server) -> None:
+    document = server.call("/docs.json").json
+    assert {"/recommend", "/recommend_batch", "/items", "/items/{item_id}/similar", "/model", "/healthz", "/readyz",
+            "/metrics"} <= set(document["paths"])  # fmt: skip
+    sent = 0
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            content = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+            for example in content.get("examples", {}).values():
+                reply = server.call(path, json.dumps(example["value"]).encode(), X_Admin_Key=KEY)
+                assert reply.status in (200, 201), (path, example, reply.text)
+                sent += 1
+            if method == "get":
+                filled = path.format(**{p["name"]: p.get("example") for p in operation.get("parameters", [])})
+                assert server.call(filled).status == 200, filled
+                sent += 1
+    assert sent >= 12

@@ -10,8 +10,10 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
+import yaml
 
-from bento import service
+from bento import runtime, settings
+from rporec import config
 from rporec.errors import InputError
 from rporec.recommender import Recommender
 from rporec.release import lookup, manifest, registry, verdict
@@ -104,13 +106,12 @@ def test_a_champion_that_was_touched_or_signed_by_another_does_not_replace_what_
     root.mkdir()
     text = (world.ROOT / "params.yaml").read_text()
     (root / "params.yaml").write_text(text.replace("signature: none", "signature: ed25519"))
-    monkeypatch.setattr(service, "ROOT", root)
     monkeypatch.setenv("RPOREC_HOME", str(place.home))
     monkeypatch.setenv(SIGNING_KEY, KEY)
     trusted = Place(place.uri, place.home, trust=trust_of("ed25519", KEYS))
     first = Path(shutil.copytree(signed, tmp_path / "first"))
     _promote(trusted, first)
-    running = service.load()
+    running = runtime.first_model(settings.load(root))
     before = running.recommender.recommend(["i01"], 5)
     second = tmp_path / "second"
     world.write_package(second, workspace, mark="2", sign=signer("ed25519", KEYS))
@@ -119,30 +120,32 @@ def test_a_champion_that_was_touched_or_signed_by_another_does_not_replace_what_
     assert found is not None
     _flip(Path(unquote(found.source.removeprefix("file://"))))
     with pytest.raises(InputError, match="was changed"):
-        service.load()
+        runtime.first_model(settings.load(root))
     third = tmp_path / "third"
     world.write_package(third, workspace, mark="3", sign=signer("ed25519", {SIGNING_KEY: OTHER}))
     with pytest.raises(InputError, match="another key"):
         _promote(trusted, third)
     _promote(place, third)  # by somebody with write access to the registry, whatever the params say
     with pytest.raises(InputError, match="another key"):
-        service.load()
+        runtime.first_model(settings.load(root))
     assert running.recommender.recommend(["i01"], 5) == before
-    assert running.info.version == 1
+    assert running.version == 1
     monkeypatch.setenv("RPOREC_PACKAGE", str(workspace / "scratch/package"))
     with pytest.raises(InputError, match="is not signed"):
-        service.load()
+        runtime.first_model(settings.load(root))
 
 
-def test_a_bento_asks_for_what_its_own_package_was_made_with(package: Path, tmp_path: Path) -> None:
-    (tmp_path / "outputs").mkdir()
-    own = package.rename(tmp_path / "outputs/package")
-    assert service.whom_to_trust(tmp_path, {}) == UNSIGNED
-    stated = json.loads((own / "params.json").read_text())
-    (own / "params.json").write_text(json.dumps({**stated, "package": {"signature": "ed25519"}}))
-    assert service.whom_to_trust(tmp_path, KEYS) == trust_of("ed25519", KEYS)
+def test_a_bento_asks_for_what_it_was_built_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "bento").mkdir()
+    stated = yaml.safe_load((world.ROOT / "params.yaml").read_text())
+    for scheme, trusted in (("none", UNSIGNED), ("ed25519", trust_of("ed25519", KEYS))):
+        stated["package"]["signature"] = scheme
+        settings.write_deployment(config.parse(stated, "params.yaml"), tmp_path)
+        monkeypatch.setenv(SIGNING_KEY, KEY)
+        assert settings.load(tmp_path).place.trust == trusted
+    monkeypatch.delenv(SIGNING_KEY)
     with pytest.raises(InputError, match="no key to check"):
-        service.whom_to_trust(tmp_path, {})
+        settings.load(tmp_path)
 
 
 def _promote(place: Place, package: Path) -> None:

@@ -69,7 +69,9 @@ def test_one_task_a_stage_in_their_order(parsed: dict) -> None:
     tasks = parsed["dags"]["nightly_retrain"]["tasks"]
     order = ["prepare", *STAGES, "finish", "hand_over"]
     assert tasks == {name: order[place + 1 : place + 2] for place, name in enumerate(order)}
-    assert parsed["dags"]["promote"]["tasks"] == {"gate": ["promote"], "promote": []}
+    assert parsed["dags"]["promote"]["tasks"] == {
+        "gate": ["promote"], "promote": ["reasoning"], "reasoning": [],
+    }  # fmt: skip
 
 
 def test_tasks_are_retried_with_backoff_one_night_at_a_time(parsed: dict) -> None:

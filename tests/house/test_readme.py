@@ -40,6 +40,7 @@ RUN_BY = {
     "make versions": "test_readme_commands.py",
     "make audit": "test_readme_commands.py",
     "make serve": "test_readme_commands.py",
+    "make reasoning": "test_readme_commands.py",
     "make reproduce": "test_reproduce.py",
     "make lineage": "test_reproduce.py",
     "make verify-key": "infra/test_verify_key.py",

@@ -77,6 +77,7 @@ def test_what_does_not_shape_the_model_does_not_change_the_package(root: Path) -
     first = manifest.read(_run(root)).package_hash
     for section, key, value, same in (
         ("serve", "port", 3999, True),
+        ("serve", "client_rate", 7.0, True),
         ("gate", "resamples", 999, True),
         ("run", "dvc_remote", "elsewhere", True),
         ("backbone", "teacher", {"timeout": 9.0, "retries": 1, "concurrency": 9}, True),

@@ -1,0 +1,86 @@
+"""What Prometheus sees: requests by route, answers by reasoning source, fallbacks, model version, shadow.
+
+In place of BentoML's own request metrics, which keep a set of series for every path that anybody asks for.
+"""
+
+from __future__ import annotations
+
+import os
+
+from rporec.serving.desk import Answer
+from rporec.serving.served import Served
+from rporec.serving.shadow import Comparison
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+
+
+class Meters:
+    """The service's counters.
+
+    To be made when a worker starts, not on import: the client library looks then whether several processes count.
+    """
+
+    def __init__(self) -> None:
+        from prometheus_client import Counter, Gauge, Histogram
+
+        self._requests = Counter("rporec_requests", "requests by route and status", ["route", "status"])
+        self._times = Histogram("rporec_request_seconds", "seconds of a request by route", ["route"], buckets=_SECONDS)
+        self._refused = Counter("rporec_refused", "requests refused before they were read", ["reason"])
+        self._seconds = Histogram(
+            "rporec_answer_seconds", "seconds from request to answer, by reasoning source", ["reasoning"],
+            buckets=_SECONDS,
+        )  # fmt: skip
+        self._fallbacks = Counter(
+            "rporec_fallbacks", "answers with less than asked for: no_reasoning, popularity", ["kind"]
+        )
+        self._version = Gauge(
+            "rporec_model_version",
+            "registered version; 0 = a package folder",
+            multiprocess_mode="mostrecent",
+        )
+        self._models = Counter("rporec_models_loaded", "models that began to serve", ["package"])
+        self._overlap = Histogram("rporec_shadow_overlap", "share of the items that both rank first",
+                                  buckets=_SHARES)  # fmt: skip
+        self._correlation = Histogram("rporec_shadow_correlation", "Spearman's correlation of their order",
+                                      buckets=(-1.0, -0.5, *_SHARES))  # fmt: skip
+        self._shadow_seconds = Histogram("rporec_shadow_seconds", "seconds of the challenger", buckets=_SECONDS)
+
+    def request(self, route: str, status: int, seconds: float) -> None:
+        """Count a request of a route (its pattern, not its path: paths are the callers' and have no end)."""
+        self._requests.labels(route, str(status)).inc()
+        self._times.labels(route).observe(seconds)
+
+    def refusal(self, reason: str) -> None:
+        """Count a request that was refused: rate, busy, size, type."""
+        self._refused.labels(reason).inc()
+
+    def answer(self, answer: Answer) -> None:
+        """Count an answer."""
+        self._seconds.labels(answer.source).observe(answer.seconds)
+        if answer.ranking == "popularity":
+            self._fallbacks.labels("popularity").inc()
+        elif answer.source == "none":
+            self._fallbacks.labels("no_reasoning").inc()
+
+    def model(self, served: Served) -> None:
+        """Tell which model serves from now on."""
+        self._version.set(served.version or 0)
+        self._models.labels(served.package_hash[:12]).inc()
+
+    def text(self) -> bytes:
+        """Return all metrics of all workers in Prometheus' text format."""
+        from prometheus_client import REGISTRY, CollectorRegistry, generate_latest, multiprocess
+
+        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+            return generate_latest(REGISTRY)
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry)
+        return generate_latest(registry)
+
+    def comparison(self, found: Comparison) -> None:
+        """Count what the shadow found."""
+        self._overlap.observe(found.overlap)
+        self._shadow_seconds.observe(found.seconds)
+        if found.correlation is not None:
+            self._correlation.observe(found.correlation)

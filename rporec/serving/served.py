@@ -1,0 +1,113 @@
+"""One model in service: a loaded package with what is said about it. A request holds one from start to end.
+
+Loading verifies and warms; which one serves is `swap`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from rporec.encode.vectors import unit
+from rporec.files import read_json
+from rporec.reasoning.parse import Parsed
+from rporec.recommender import Recommender
+from rporec.release import layout
+from rporec.release.lookup import Version, model_name
+from rporec.release.signature import UNSIGNED, Trust
+from rporec.serving.find import Finder
+from rporec.serving.store import history_key
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model that can answer.
+
+    Args:
+        recommender: the loaded package; the Rechead keeps caches of texts, so `lock` is held while it scores.
+        name: registered name.
+        version: registered version; None where a package folder was given.
+        lineage: lineage.json of the package.
+        tags: of the registered version: verdict, commit, hashes; {} for a folder.
+        added: items of the store that were looked at when this catalogue was put together.
+        lock: one scoring at a time.
+    """
+
+    recommender: Recommender
+    name: str
+    version: int | None
+    lineage: Mapping[str, str]
+    tags: Mapping[str, str]
+    added: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @property
+    def package_hash(self) -> str:
+        """Hash that names the package."""
+        return self.recommender.package_hash
+
+    @cached_property
+    def finder(self) -> Finder:
+        """Looks items up by what people write."""
+        return Finder(self.recommender.catalogue, self.recommender.popularity)
+
+    def probabilities(self, history: Sequence[int], reasoning: Parsed | None) -> npt.NDArray[np.float64]:
+        """Return [N] as `Recommender.probabilities`, one caller at a time."""
+        with self.lock:
+            return self.recommender.probabilities(history, reasoning)
+
+    def nearest(self, item: int, k: int) -> list[tuple[int, float]]:
+        """Return the k items whose texts are most like an item's, with their cosines, the nearest first."""
+        vectors = self._directions  # [N, T]
+        cosines = vectors @ vectors[item]
+        order = [at for at in np.argsort(-cosines, kind="stable")[: k + 1].tolist() if at != item][:k]
+        return [(at, float(cosines[at])) for at in order]
+
+    @cached_property
+    def _directions(self) -> npt.NDArray[np.float32]:
+        return unit(self.recommender.rechead.reader.items.numpy())
+
+    def key(self, history: Sequence[int]) -> str:
+        """Return the store's key of the reasoning for a history of item indices: only what the model reads counts."""
+        read = list(history)[-self.recommender.settings.history_length :]
+        return history_key([self.recommender.catalogue.item_ids[item] for item in read])
+
+
+def load(folder: Path, version: Version | None = None, trust: Trust = UNSIGNED) -> Served:
+    """Verify, load and warm a package.
+
+    Args:
+        folder: of the package.
+        version: as which it is registered; None = a folder that somebody named.
+        trust: who must have signed it.
+
+    Raises:
+        InputError: it is not whole, its parts do not fit, or it is not signed as asked.
+    """
+    threads = layout.Settings.load(folder).threads
+    recommender = Recommender.load(folder, threads=threads, trust=trust)
+    lineage = {str(key): str(value) for key, value in read_json(folder / layout.LINEAGE).items()}
+    if version is None:
+        served = Served(recommender, model_name(lineage["profile"]), None, lineage, {})
+    else:
+        served = Served(recommender, version.model, version.number, lineage, dict(version.tags))
+    warm(served)
+    return served
+
+
+def warm(served: Served) -> None:
+    """Answer once, reasoning and all: first answers are slow (imports, caches), and what fails, fails here.
+
+    Raises:
+        InputError: it cannot answer.
+    """
+    recommender = served.recommender
+    popular = recommender.best(recommender.popular(), 1)[0].item_id
+    known = served.finder.history([popular]).known
+    served.probabilities(known, recommender.write_reasoning([known])[0])

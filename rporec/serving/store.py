@@ -1,0 +1,105 @@
+"""What a service keeps beside its model: reasoning written ahead of time, histories of users, items added since.
+
+The contract and the keys; `store_sqlite` and `store_redis` keep the bytes. Reasoning and users belong to one package
+(by its hash), added items to the registered model, whatever its version. Not a source of truth for training.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Protocol
+
+from rporec.reasoning.parse import Parsed
+
+
+class StoreError(Exception):
+    """The store cannot be reached or read; a request goes on without it."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewItem:
+    """An item that was added to a running catalogue; texts "" and price None where unknown."""
+
+    item_id: str
+    title: str
+    description: str
+    brand: str
+    category: str
+    price: float | None
+
+
+class Store(Protocol):
+    """Where it is kept. Every method raises StoreError when the store cannot be reached."""
+
+    def reasoning(self, package_hash: str, keys: Sequence[str]) -> list[Parsed | None]:
+        """Return the reasoning kept under each key, None where there is none."""
+
+    def keep_reasoning(self, package_hash: str, written: Mapping[str, Parsed]) -> None:
+        """Keep reasoning by key; what is kept already is replaced."""
+
+    def user(self, package_hash: str, user_id: str) -> list[str] | None:
+        """Return a user's history of item ids, oldest first, None for an unknown user."""
+
+    def keep_users(self, package_hash: str, histories: Mapping[str, Sequence[str]]) -> None:
+        """Keep the histories of users."""
+
+    def items(self, model: str) -> list[NewItem]:
+        """Return the items added to a registered model, in the order of their adding."""
+
+    def add_item(self, model: str, item: NewItem) -> bool:
+        """Add an item; False, and nothing changed, when its id is taken."""
+
+    def items_added(self, model: str) -> int:
+        """Return how many items were added: cheap, so that every worker can look often."""
+
+    def forget(self, keep: Collection[str]) -> None:
+        """Drop reasoning and users of all packages but these, by hash."""
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+
+
+def history_key(item_ids: Sequence[str]) -> str:
+    """Return the key of the reasoning for a history: a hash of the ids that the model reads, oldest first."""
+    return hashlib.sha256(json.dumps(list(item_ids), ensure_ascii=True).encode()).hexdigest()
+
+
+def pack(reasoning: Parsed) -> str:
+    """Return reasoning as one line of JSON."""
+    return json.dumps(asdict(reasoning), ensure_ascii=False)
+
+
+def unpack(line: str) -> Parsed:
+    """Read what `pack` wrote.
+
+    Raises:
+        StoreError: it is something else.
+    """
+    try:
+        found = Parsed(**json.loads(line))
+    except (ValueError, TypeError) as error:
+        raise StoreError(f"the store holds no reasoning under a key of reasoning: {error}") from error
+    kinds = (str, str, bool, int)
+    if tuple(map(type, (found.thought, found.answer, found.well_formed, found.outside))) != kinds:
+        raise StoreError("the store holds reasoning of the wrong types")
+    return found
+
+
+def pack_item(item: NewItem) -> str:
+    """Return an item as one line of JSON."""
+    return json.dumps(asdict(item), ensure_ascii=False)
+
+
+def unpack_item(line: str) -> NewItem:
+    """Read what `pack_item` wrote.
+
+    Raises:
+        StoreError: it is something else.
+    """
+    try:
+        return NewItem(**json.loads(line))
+    except (ValueError, TypeError) as error:
+        raise StoreError(f"the store holds no item under a key of items: {error}") from error

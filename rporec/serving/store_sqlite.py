@@ -1,0 +1,114 @@
+"""The store in one sqlite file: the default, shared by the workers of one machine."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rporec.reasoning.parse import Parsed
+from rporec.serving.store import NewItem, StoreError, pack, pack_item, unpack, unpack_item
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS reasoning (package TEXT, key TEXT, written TEXT, PRIMARY KEY (package, key)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS users (package TEXT, user TEXT, history TEXT, PRIMARY KEY (package, user)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS items (place INTEGER PRIMARY KEY, model TEXT, id TEXT, item TEXT, UNIQUE (model, id));
+"""
+_LOCK_SECONDS = 5.0  # waited for another process that writes
+_TOGETHER = 500  # keys of one question: sqlite takes only so many
+
+
+class SqliteStore:
+    """A store in a file, which is made when it is absent.
+
+    Args:
+        file: the database.
+
+    Raises:
+        StoreError: it cannot be opened.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._lock = threading.Lock()
+        with _told():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            # One connection behind a lock: threads of a worker take turns, which costs less than a connection each.
+            self._database = sqlite3.connect(file, timeout=_LOCK_SECONDS, check_same_thread=False)
+            self._database.execute("PRAGMA journal_mode=WAL")  # readers go on while a batch is written
+            self._database.execute("PRAGMA synchronous=NORMAL")
+            self._database.executescript(_SCHEMA)
+
+    def reasoning(self, package_hash: str, keys: Sequence[str]) -> list[Parsed | None]:
+        """Return the reasoning kept under each key, None where there is none."""
+        found: dict[str, str] = {}
+        for start in range(0, len(keys), _TOGETHER):
+            part = keys[start : start + _TOGETHER]
+            marks = ",".join("?" * len(part))
+            query = f"SELECT key, written FROM reasoning WHERE package = ? AND key IN ({marks})"
+            with self._turn() as database:
+                found.update(database.execute(query, [package_hash, *part]).fetchall())
+        return [unpack(found[key]) if key in found else None for key in keys]
+
+    def keep_reasoning(self, package_hash: str, written: Mapping[str, Parsed]) -> None:
+        """Keep reasoning by key; what is kept already is replaced."""
+        rows = [(package_hash, key, pack(one)) for key, one in written.items()]
+        with self._turn() as database:
+            database.executemany("INSERT OR REPLACE INTO reasoning VALUES (?, ?, ?)", rows)
+
+    def user(self, package_hash: str, user_id: str) -> list[str] | None:
+        """Return a user's history of item ids, oldest first, None for an unknown user."""
+        query = "SELECT history FROM users WHERE package = ? AND user = ?"
+        with self._turn() as database:
+            row = database.execute(query, (package_hash, user_id)).fetchone()
+        return None if row is None else [str(item_id) for item_id in json.loads(row[0])]
+
+    def keep_users(self, package_hash: str, histories: Mapping[str, Sequence[str]]) -> None:
+        """Keep the histories of users."""
+        rows = [(package_hash, user_id, json.dumps(list(history))) for user_id, history in histories.items()]
+        with self._turn() as database:
+            database.executemany("INSERT OR REPLACE INTO users VALUES (?, ?, ?)", rows)
+
+    def items(self, model: str) -> list[NewItem]:
+        """Return the items added to a registered model, in the order of their adding."""
+        with self._turn() as database:
+            rows = database.execute("SELECT item FROM items WHERE model = ? ORDER BY place", (model,)).fetchall()
+        return [unpack_item(line) for (line,) in rows]
+
+    def add_item(self, model: str, item: NewItem) -> bool:
+        """Add an item; False, and nothing changed, when its id is taken."""
+        query = "INSERT OR IGNORE INTO items (model, id, item) VALUES (?, ?, ?)"
+        with self._turn() as database:
+            return database.execute(query, (model, item.item_id, pack_item(item))).rowcount == 1
+
+    def items_added(self, model: str) -> int:
+        """Return how many items were added."""
+        with self._turn() as database:
+            return int(database.execute("SELECT count(*) FROM items WHERE model = ?", (model,)).fetchone()[0])
+
+    def forget(self, keep: Collection[str]) -> None:
+        """Drop reasoning and users of all packages but these, by hash."""
+        marks = ",".join("?" * len(keep))
+        with self._turn() as database:
+            for table in ("reasoning", "users"):
+                database.execute(f"DELETE FROM {table} WHERE package NOT IN ({marks})", list(keep))
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._database.close()
+
+    @contextmanager
+    def _turn(self) -> Iterator[sqlite3.Connection]:
+        with self._lock, _told(), self._database as database:
+            yield database
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(f"the sqlite store failed: {error}") from error
