@@ -185,6 +185,24 @@ def test_each_command_of_ours_is_a_command(name: str) -> None:
         assert (Path(BIN) / words[0]).exists(), words[0]
 
 
+def test_commands_of_the_page_name_files_services_and_schedules_that_exist() -> None:
+    """They cannot be run here."""
+    page = (ROOT / "docs/platform.md").read_text(encoding="utf-8")
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
+    lines += re.findall(r"`(docker compose [^`]+)`", page)
+    named = {path for line in lines for path in re.findall(r"\b(?:infra|dags)/[\w./-]+", line)}
+    assert len(named) >= 6
+    assert [path for path in named if not (ROOT / path).is_file()] == []
+    targets = {found[1] for line in lines if (found := re.search(r"--target (\w+) .*-t rporec-\1:1 ", line))}
+    assert targets == {one.image.removeprefix("rporec-").split(":")[0] for one in OURS.values()}
+    inside = [found for line in lines if (found := re.search(r"(?:exec|run --rm) (\S+) (\w+) (.*)$", line))]
+    assert len(inside) == 3
+    for found in inside:
+        assert found[1] in SERVICES
+    for name in re.findall(r"dags unpause (\w+)", "\n".join(lines)):
+        assert (ROOT / "dags" / f"{name}.py").is_file()
+
+
 @pytest.mark.platform
 def test_buckets_are_made_by_the_command_in_a_real_object_store(objects: str) -> None:
     from s3fs import S3FileSystem
