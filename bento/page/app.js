@@ -130,6 +130,7 @@ async function ask() {
     well("ranking");
     show();
   } catch (error) {
+    if (error.name !== "AbortError") showNothing();
     trouble("ranking", error);
   } finally {
     if (!signal.aborted) at("ranking").removeAttribute("aria-busy");
@@ -145,10 +146,20 @@ function show() {
   if (known && answer.model.package_hash !== known.package_hash) askModel();
 }
 
+// Rather nothing than the ranking of another history.
+function showNothing() {
+  answer = null;
+  for (const id of ["with", "without", "reasoning"]) at(id).replaceChildren();
+  at("source").hidden = true;
+  at("compare").disabled = true;
+  at("reasoning-note").textContent = "";
+  at("ranking-note").textContent = "There is no ranking of this history now.";
+}
+
 function markUnknown() {
-  const holder = at("history").contains(document.activeElement) ? [...at("history").children].indexOf(document.activeElement.closest("li")) : -1;
+  const held = [...at("history").children].findIndex((one) => one.contains(document.activeElement));
   showHistory();
-  if (holder >= 0) at("history").children[holder]?.querySelector("button").focus();
+  at("history").children[held]?.querySelector("button").focus();
 }
 
 function showReasoning() {
@@ -180,8 +191,7 @@ function showRanking() {
   const places = new Map(items.map((item, index) => [item.item_id, index + 1]));
   at("without").replaceChildren(...(comparing ? alone : []).map((item, index) => {
     const now = places.get(item.item_id);
-    const where = now ? `place ${now} with` : `below ${items.length} with`;
-    return draw.ranked(item, index + 1, draw.element("span", { class: "move", text: where }), null);
+    return draw.alone(item, index + 1, now ? `place ${now}` : `below place ${items.length}`);
   }));
 }
 
@@ -218,7 +228,7 @@ async function askModel() {
     return;
   }
   const name = known.version === null ? `Package ${known.package_hash.slice(0, 8)}` : `Version ${known.version}`;
-  at("version").textContent = known.stale ? `${name}, old data` : name;
+  at("version").textContent = known.stale ? `${name}, data ${known.data_age_days} days old` : name;
   at("version").classList.toggle("stale", known.stale === true);
   const rows = [
     ["Model", known.name], ["Verdict", known.verdict], ["Items", known.items],

@@ -61,15 +61,23 @@ export function ranked(item, place, moved, add) {
     "li", { class: "row" },
     element("span", { class: "place", text: place }),
     element("span", { class: "title", text: name }),
-    moved ?? element("span", { class: "move" }),
+    moved ?? element("span"),
     element("span", { class: "score", text: percent(item.score) }),
+    element("button", { type: "button", class: "add", "aria-label": `Add ${name} to the history`, text: "+", click: () => add(item) }),
   );
-  if (add) {
-    made.append(element("button", { type: "button", class: "add", "aria-label": `Add ${name} to the history`, text: "+",
-                                    click: () => add(item) }));
-  }
   if (item.rests_on) made.append(support(item.rests_on));
   return made;
+}
+
+// A row of the ranking without the reasoning, with where the item stands with it.
+export function alone(item, place, now) {
+  return element(
+    "li", { class: "row" },
+    element("span", { class: "place", text: place }),
+    element("span", { class: "title", text: named(item) }),
+    element("span", { class: "score", text: percent(item.score) }),
+    element("p", { class: "support", text: `With reasoning: ${now}` }),
+  );
 }
 
 const SHOWN = 3; // of what a place rests on; the rest is counted

@@ -121,7 +121,7 @@ def test_on_a_phone_nothing_runs_over_the_edge(shown: Page, opened: browser.Seen
 
 
 @browser.wanted
-def test_markup_in_a_title_is_text_everywhere(shown: Page) -> None:
+def test_markup_in_a_title_is_text_everywhere(shown: Page, opened: browser.Seen) -> None:
     pick(shown, "<img")
     assert EVIL in shown.locator("#history").inner_text()
     shown.locator("#fresh").uncheck()
@@ -131,6 +131,9 @@ def test_markup_in_a_title_is_text_everywhere(shown: Page) -> None:
     assert EVIL in shown.locator("#results").inner_text()
     assert shown.locator("img, b, answer").count() == 0
     assert shown.title() == "Recommendations and why"
+    sink = "try { document.body.innerHTML = '<b>run</b>' } catch (error) { error.name }"
+    assert shown.evaluate(sink) == "TypeError", "no text can become markup, not even by a slip in the page's own code"
+    opened.errors.clear()
 
 
 @browser.wanted
@@ -151,6 +154,7 @@ def test_empty_unknown_and_failed_are_said_in_words(shown: Page, opened: browser
     shown.context.set_offline(True)
     shown.locator("#fresh").uncheck()
     expect(shown.locator("#trouble")).to_contain_text("cannot be reached")
+    expect(shown.locator("#with .row")).to_have_count(0)  # rather nothing than the ranking of another question
     shown.context.set_offline(False)
     shown.get_by_role("button", name="Try again").click()
     expect(shown.locator("#trouble")).to_be_hidden()
