@@ -181,10 +181,13 @@ function showRanking() {
   at("with-head").hidden = !comparing;
   at("without-side").hidden = !comparing;
   at("lists").classList.toggle("two", comparing);
-  at("ranking-note").textContent = rankingNote(reasoned);
+  at("ranking-note").textContent = rankingNote(reasoned, comparing);
   at("with").replaceChildren(...items.map((item, index) => {
     const moved = reasoned ? draw.move(item.rank_without_reasoning, index + 1) : null;
     const row = draw.ranked(item, index + 1, moved, add);
+    // Side by side both lists say the same of each item, and stay short enough to be compared.
+    if (comparing) row.append(draw.line(`Without reasoning: place ${item.rank_without_reasoning}`));
+    else if (item.rests_on) row.append(draw.support(item.rests_on));
     lightUp(row, item);
     return row;
   }));
@@ -195,14 +198,17 @@ function showRanking() {
   }));
 }
 
-function rankingNote(reasoned) {
+function rankingNote(reasoned, comparing) {
   if (!answer.items.length) return "No item is left to show.";
   if (answer.ranking === "popularity") {
     const why = history.length ? "Nothing of this history is known to the model" : "No history yet";
     return `${why}: the most bought items, with their share of all purchases.`;
   }
-  const rests = "Percent: how likely the item comes next. ×: so many times likelier by that item of the history.";
-  return reasoned ? `${rests} Arrows: places moved by the reasoning.` : rests;
+  return [
+    "Percent: how likely the item comes next.",
+    comparing ? "" : "×: so many times likelier by that item of the history.",
+    reasoned ? "Arrows: places moved by the reasoning." : "",
+  ].filter(Boolean).join(" ");
 }
 
 // Whoever looks at a ranked item sees in the history what it rests on.

@@ -65,7 +65,6 @@ export function ranked(item, place, moved, add) {
     element("span", { class: "score", text: percent(item.score) }),
     element("button", { type: "button", class: "add", "aria-label": `Add ${name} to the history`, text: "+", click: () => add(item) }),
   );
-  if (item.rests_on) made.append(support(item.rests_on));
   return made;
 }
 
@@ -76,20 +75,22 @@ export function alone(item, place, now) {
     element("span", { class: "place", text: place }),
     element("span", { class: "title", text: named(item) }),
     element("span", { class: "score", text: percent(item.score) }),
-    element("p", { class: "support", text: `With reasoning: ${now}` }),
+    line(`With reasoning: ${now}`),
   );
 }
 
+export const line = (text) => element("p", { class: "support", text });
+
 const SHOWN = 3; // of what a place rests on; the rest is counted
 
-function support(items) {
-  if (!items.length) return element("p", { class: "support quiet", text: "Rests on no single item of the history" });
+export function support(items) {
+  if (!items.length) return line("Rests on no single item of the history");
   const made = element("ul", { class: "support", "aria-label": "Rests on" });
   for (const one of items.slice(0, SHOWN)) {
     const bar = element("span", { class: "bar", "aria-hidden": "true" });
     bar.style.setProperty("--share", String(one.weight / items[0].weight));
-    const times = `×${factor(one.weight)}`;
-    made.append(element("li", {}, bar, element("span", { text: named(one) }), element("span", { class: "times", text: times })));
+    const times = element("span", { class: "times", text: `×${factor(one.weight)}` });
+    made.append(element("li", {}, bar, times, element("span", { class: "name", title: named(one), text: named(one) })));
   }
   if (items.length > SHOWN) made.append(element("li", { text: `and ${items.length - SHOWN} more` }));
   return made;

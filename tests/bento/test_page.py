@@ -64,7 +64,7 @@ def test_a_history_by_clicks_its_ranking_and_why(shown: Page, server: Server, tm
     assert titles(shown, "#with") == [item["title"] for item in expected["items"]]
     assert shown.locator("#reasoning dd").all_inner_texts() == [expected["thought"], expected["answer"]]
     expect(shown.locator("#source")).to_have_text(re.compile("^(live|stored)$"))
-    rests_on = shown.locator("#with .row").first.locator(".support li span:nth-child(2)").all_inner_texts()
+    rests_on = shown.locator("#with .row").first.locator(".support .name").all_inner_texts()
     assert rests_on == [one["title"] for one in expected["items"][0]["rests_on"][:3]]
     shown.locator("#with .row").first.hover()
     assert shown.locator("#history .lit").count() == len(rests_on)
