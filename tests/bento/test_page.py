@@ -64,6 +64,7 @@ def test_a_history_by_clicks_its_ranking_and_why(shown: Page, server: Server, tm
     pick(shown, "Acme lamp", "Bolt chair", "Crux table")
     history = ["i00", "i07", "i14"]
     expected = server.recommend(history=history, exclude_seen=True, explain=True)
+    expect(shown.locator("#version")).to_contain_text(expected["model"]["package_hash"][:8])  # a folder has no version
     assert titles(shown, "#with") == [item["title"] for item in expected["items"]]
     assert shown.locator("#reasoning dd").all_inner_texts() == [expected["thought"], expected["answer"]]
     expect(shown.locator("#source")).to_have_text(re.compile("^(live|stored)$"))
