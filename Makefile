@@ -10,7 +10,7 @@ WORKERS ?= 2
 export PROFILE DATA SET ARMS SEEDS TO REASON AGAIN VERSION FROM
 
 .DEFAULT_GOAL := help
-.PHONY: setup setup-minilm check test test-platform ablate study bench-data bench-generate bench-rechead bench-align run serve reasoning gate promote challenge rollback versions audit reproduce lineage verify-key lock clean help
+.PHONY: setup setup-minilm check test test-platform ablate study bench-data bench-generate bench-rechead bench-align bench-serve bench-soak run serve reasoning gate promote challenge rollback versions audit reproduce lineage verify-key lock clean help
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -85,6 +85,12 @@ study: setup ## does alignment pay? settings of the reward, and stage 2 against 
 
 bench-align: setup ## a step of reinforcement learning against stock TRL: loss, gradients, seconds by part (3 minutes, likewise)
 	@"$(PYTHON)" -m infra.bench_align
+
+bench-serve: setup ## the service against a do-nothing endpoint of BentoML; live reasoning; 100,000 items (10 minutes, likewise)
+	@"$(PYTHON)" -m infra.bench_serve
+
+bench-soak: setup ## the service for SECONDS= (1800) at half load with three hot swaps: failed requests, growth of memory
+	@"$(PYTHON)" -m infra.bench_soak
 
 lock: setup ## resolve requirements.in anew into requirements.txt (versions only)
 	@bash infra/lock.sh "$(VENV)"
