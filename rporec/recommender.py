@@ -199,17 +199,22 @@ class Recommender:
             k: items wanted; fewer come where fewer are allowed.
             allowed: [N] which items may be shown; None = all.
         """
+        return tuple(
+            Item(self.catalogue.item_ids[item], self.catalogue.titles[item], float(probabilities[item]))
+            for item in self.order(probabilities, k, allowed).tolist()
+        )
+
+    def order(
+        self, probabilities: npt.NDArray[np.float64], k: int, allowed: npt.NDArray[np.bool_] | None = None
+    ) -> npt.NDArray[np.int64]:
+        """Return the indices of the items that `best` returns."""
         open_ = np.arange(self.catalogue.n) if allowed is None else np.flatnonzero(allowed)
         scores = probabilities[open_]
         if len(open_) > k:  # a full sort of 100,000 items would take longer than scoring them
             least = np.partition(scores, len(scores) - k)[len(scores) - k]
             kept = np.flatnonzero(scores >= least)
             open_, scores = open_[kept], scores[kept]
-        chosen = open_[np.argsort(-scores, kind="stable")[:k]].tolist()
-        return tuple(
-            Item(self.catalogue.item_ids[item], self.catalogue.titles[item], float(probabilities[item]))
-            for item in chosen
-        )
+        return open_[np.argsort(-scores, kind="stable")[:k]]
 
     def _check(self, history: Sequence[str], k: int) -> None:
         limits: tuple[tuple[str, Any, int, int], ...] = (
