@@ -7,7 +7,8 @@ WORKERS ?= 2
 # Of `ablate` and `study`: PROFILE=<name> ARMS="reasoning oracle_answer" SEEDS="7 8 9".
 # Of `rollback`: PROFILE=<name> TO=<version> REASON="why"; of `promote` also AGAIN=1.
 # Of `reproduce`, `lineage`: VERSION=<n> PROFILE=<name>; of `reproduce` also FROM=<first stage that runs again>.
-export PROFILE DATA SET ARMS SEEDS TO REASON AGAIN VERSION FROM
+# Of `bench-soak`: SECONDS=<seconds>.
+export PROFILE DATA SET ARMS SEEDS TO REASON AGAIN VERSION FROM SECONDS
 
 .DEFAULT_GOAL := help
 .PHONY: setup setup-minilm check test test-platform ablate study bench-data bench-generate bench-rechead bench-align bench-serve bench-soak run serve reasoning gate promote challenge rollback versions audit reproduce lineage verify-key lock clean help

@@ -2,13 +2,13 @@
 
 `stored`: `POST /recommend` for histories whose reasoning was written ahead of time, beside an endpoint of BentoML that
 does nothing, in turns in one run, by one client, at concurrency 1 and 32. `first` asks each history once after the
-start, so no answer's scores are known; `again` asks the same ones again. `ratio` is requests a second beside nothing's
-(at least .6 wanted), `p99_ratio` the slowest hundredth beside its (at most 3 wanted), `server_ms` the server's processor
-time a request, which other work on the machine changes least.
+start, so no answer's scores are known; `again` asks the same ones again. `ratio` is requests a second beside
+nothing's (at least .6 wanted), `p99_ratio` the slowest hundredth beside its (at most 3 wanted), `server_ms` the
+server's processor time a request, which other work on the machine changes least.
 `live`: reasoning written while the request waits, by the embedded backbone, at concurrency 1 (95 % in 500 ms wanted).
 `large`: the same as `stored` with 100,000 items (half of the requests in 25 ms wanted).
 
-Worlds are simulated and of Industrial's size. The client must not be the limit: `client_share` is its own share of a core.
+Worlds are simulated and of Industrial's size. The client must not be the limit: `client_share` is its share of a core.
 """
 
 from __future__ import annotations
@@ -154,8 +154,13 @@ def _told(load: Load, kind: str) -> dict[str, Any]:
     quantiles = {f"p{round(100 * share)}_ms": round(load.quantile_ms(share), 1) for share in (0.5, 0.95, 0.99)}
     counted = dict(Counter(sources(load)))
     return {
-        "wanted": kind, **quantiles, "server_ms": round(1000 * load.computed / len(load.latencies), 3), "requests": len(load.latencies), "failures": len(load.failures), "sources": counted
-    }  # fmt: skip
+        "wanted": kind,
+        **quantiles,
+        "server_ms": round(1000 * load.computed / len(load.latencies), 3),
+        "requests": len(load.latencies),
+        "failures": len(load.failures),
+        "sources": counted,
+    }
 
 
 if __name__ == "__main__":

@@ -114,7 +114,7 @@ async def _connection(
             reader, writer = await asyncio.open_connection(where.hostname, where.port)
             continue
         load.latencies.append(time.perf_counter() - begun)
-        if status != 200:  # noqa: PLR2004
+        if status != 200:
             load.failures.append(f"{status}: {told[:200]!r}")
         elif keep:
             load.bodies.append(told)

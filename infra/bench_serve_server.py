@@ -112,7 +112,7 @@ def serving(folder: Path, service: str, environment: Mapping[str, str]) -> Itera
 def _ready(address: str) -> bool:
     try:
         with urllib.request.urlopen(f"{address}/readyz", timeout=5) as answer:
-            return bool(answer.status == 200)  # noqa: PLR2004
+            return bool(answer.status == 200)
     except OSError:
         return False
 

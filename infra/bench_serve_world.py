@@ -18,6 +18,7 @@ import torch
 from infra.bench_generate import make_writer
 from infra.bench_world import World
 from rporec import tables
+from rporec.config import BackboneParams
 from rporec.encode.static import StaticEncoder
 from rporec.encode.vectors import Encoder
 from rporec.files import write_json
@@ -68,7 +69,7 @@ def write_package(world: World, folder: Path, mark: str = "") -> str:
         "brand": catalogue.brands, "category": catalogue.categories, "price": catalogue.prices,
     }  # fmt: skip
     items = pl.DataFrame(columns).with_columns(pl.col("price").fill_nan(None))
-    tables.write(items.cast(tables.CATALOGUE.columns), folder / layout.ITEMS, tables.CATALOGUE)
+    tables.write(items.cast(pl.Schema(tables.CATALOGUE.columns)), folder / layout.ITEMS, tables.CATALOGUE)
     sold = np.bincount(train.targets, minlength=catalogue.n)
     counted = pl.DataFrame({"item_id": catalogue.item_ids, "count": sold}, schema=layout.POPULARITY_TABLE.columns)
     tables.write(counted, folder / layout.POPULARITY, layout.POPULARITY_TABLE)
@@ -117,7 +118,7 @@ def keep_reasoning(package: Path, home: Path, asked: Asked, world: World) -> Non
     store.close()
 
 
-def _plain(world: World) -> object:
+def _plain(world: World) -> BackboneParams:
     """Return the backbone's section without evidence, for which a package would hold a file more."""
     backbone = world.params.backbone
     return backbone.model_copy(update={"evidence": backbone.evidence.model_validate(dict.fromkeys(
