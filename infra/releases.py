@@ -15,12 +15,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from infra import overlay
 from infra.worktree import find_checkout
 from rporec import config
 from rporec.errors import InputError
 from rporec.release import audit, listing, lookup, record, registry
 from rporec.release.place import Place, locate
 from rporec.release.rollback import Wish, rollback
+from rporec.release.signature import UNSIGNED, trust_of
 from steps.stage import guarded
 
 log = logging.getLogger("rporec")
@@ -52,28 +54,27 @@ def run(command: str, folder: Path, environment: Mapping[str, str]) -> None:
     Raises:
         InputError: an unknown profile, a TO that is no number, or what the command itself refuses.
     """
-    asked = ask(folder, environment)
+    asked = ask(command, folder, environment)
     wish = Wish(wanted(environment), getpass.getuser(), environment.get("REASON", "").strip() or "no reason given")
     actions = {"rollback": lambda: back(asked, wish), "versions": lambda: tell_versions(asked, wish.who)}
     action = actions.get(command, lambda: tell_audit(asked, wish.who))
     record.patiently(action, asked.wait_seconds, asked.place.uri)
 
 
-def ask(folder: Path, environment: Mapping[str, str]) -> Asked:
-    """Return whose registry is meant: PROFILE, else the profile of the checkout's params.yaml.
+def ask(command: str, folder: Path, environment: Mapping[str, str]) -> Asked:
+    """Return whose registry is meant: PROFILE's, else that of the checkout's params.yaml.
+
+    A rollback lets in what the profile's `package.signature` lets in; to list things no key is asked for.
 
     Raises:
-        InputError: there is no such profile.
+        InputError: there is no such profile, or a rollback lacks the key to check packages with.
     """
     checkout = find_checkout(folder)
-    params = config.load(checkout / "params.yaml")
-    profile = environment.get("PROFILE", "").strip() or params.run.profile
-    known = sorted({params.run.profile, *(path.stem for path in (checkout / "profiles").glob("*.yaml"))})
-    if profile not in known:
-        raise InputError(
-            "there is no such profile", field="PROFILE", value=profile, rule=", ".join(known), cure="name one of these"
-        )
-    return Asked(locate(checkout, environment), lookup.model_name(profile), params.promote.outage_seconds)
+    profile = environment.get("PROFILE", "").strip()
+    params = overlay.merge(checkout, profile, "", None)[1] if profile else config.load(checkout / "params.yaml")
+    trust = UNSIGNED if command != "rollback" else trust_of(params.package.signature, environment)
+    place = locate(checkout, environment, trust)
+    return Asked(place, lookup.model_name(params.run.profile), params.promote.outage_seconds)
 
 
 def wanted(environment: Mapping[str, str]) -> int | None:

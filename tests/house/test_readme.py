@@ -1,4 +1,4 @@
-"""The README's commands exist and are run by a test; its tree is the tree."""
+"""The commands of README and docs exist and are run by a test; the tree of docs/architecture.md is the tree."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from infra import overlay
 from tests.project import ROOT, environment
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BEFORE, _, AFTER = README.partition("<!-- tree -->")
-TREE, _, AFTER = AFTER.partition("## ")
-PROSE = BEFORE + AFTER
+# Not read for commands: what files say of themselves, what was done once, what needs a GPU and a network.
+OTHERS = {"architecture", "log", "gpu"}
+PAGES = [page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md")) if page.stem not in OTHERS]
+TREE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8").partition("<!-- tree -->")[2]
+PROSE = "\n".join([README, *PAGES])
 BLOCKS = re.findall(r"```sh\n(.*?)```", PROSE, re.DOTALL)
 SHELL = [line.split("  #")[0].strip() for block in BLOCKS for line in block.splitlines()]
 INLINE = re.findall(r"`((?:make|dvc|curl|python -m|airflow) [^`]+)`", PROSE)
@@ -52,6 +54,7 @@ RUN_BY = {
     "dvc metrics": "test_pipeline.py",
     "dvc plots": "test_pipeline.py",
     "dvc push": "dags/test_night.py",
+    "dvc repro": "test_pipeline.py",
     "airflow standalone": "dags/test_night.py",
 }
 

@@ -139,6 +139,17 @@ def test_the_same_model_as_the_champion_serves_the_same(root: Path, place: Place
     assert (found["status"], found["observed"], found["interval"]) == ("pass", 0.0, [0.0, 0.0])
 
 
+def test_the_first_signed_package_is_compared_with_the_unsigned_champion(
+    root: Path, place: Place, tmp_path: Path
+) -> None:
+    """Without a key: judging is no serving. Else nobody could ever switch signatures on."""
+    serve(place, another(root, tmp_path, "champion"))
+    text = (root / "params.yaml").read_text()
+    (root / "params.yaml").write_text(text.replace("signature: none", "signature: ed25519"))
+    gate.gate(root)
+    assert evaluated.gates_of(root)["champion"]["status"] == "pass"
+
+
 def test_not_worse_than_the_champion_but_than_the_anchor_is_refused(
     root: Path,
     place: Place,
