@@ -7,10 +7,11 @@ WORKERS ?= 2
 # Of `ablate` and `study`: PROFILE=<name> ARMS="reasoning oracle_answer" SEEDS="7 8 9".
 # Of `rollback`: PROFILE=<name> TO=<version> REASON="why"; of `promote` also AGAIN=1.
 # Of `reproduce`, `lineage`: VERSION=<n> PROFILE=<name>; of `reproduce` also FROM=<first stage that runs again>.
-export PROFILE DATA SET ARMS SEEDS TO REASON AGAIN VERSION FROM
+# Of `bench-soak`: SECONDS=<seconds>.
+export PROFILE DATA SET ARMS SEEDS TO REASON AGAIN VERSION FROM SECONDS
 
 .DEFAULT_GOAL := help
-.PHONY: setup setup-minilm check test test-platform ablate study bench-data bench-generate bench-rechead bench-align run serve reasoning gate promote challenge rollback versions audit reproduce lineage verify-key lock clean help
+.PHONY: setup setup-minilm check test test-platform ablate study bench-data bench-generate bench-rechead bench-align bench-serve bench-soak run serve reasoning gate promote challenge rollback versions audit reproduce lineage verify-key lock clean help
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -85,6 +86,12 @@ study: setup ## does alignment pay? settings of the reward, and stage 2 against 
 
 bench-align: setup ## a step of reinforcement learning against stock TRL: loss, gradients, seconds by part (3 minutes, likewise)
 	@"$(PYTHON)" -m infra.bench_align
+
+bench-serve: setup ## the service against a do-nothing endpoint of BentoML; live reasoning; 100,000 items (10 minutes, likewise)
+	@"$(PYTHON)" -m infra.bench_serve
+
+bench-soak: setup ## the service for SECONDS= (1800) at half load with three hot swaps: failed requests, growth of memory
+	@"$(PYTHON)" -m infra.bench_soak
 
 lock: setup ## resolve requirements.in anew into requirements.txt (versions only)
 	@bash infra/lock.sh "$(VENV)"

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+from threadpoolctl import threadpool_limits
 
 from rporec import tables
 from rporec.backbone.generate import Sampling, generate
@@ -107,6 +108,7 @@ class Recommender:
         package_hash = signature.verify(package, trust).package_hash
         if threads is not None:
             torch.set_num_threads(threads)
+            threadpool_limits(limits=threads)  # numpy's own: more of them than cores cost thrice the time
         settings = Settings.load(package)
         catalogue = Catalogue.from_table(tables.read(package / layout.ITEMS, tables.CATALOGUE))
         counted = tables.read(package / layout.POPULARITY, layout.POPULARITY_TABLE)
@@ -199,17 +201,22 @@ class Recommender:
             k: items wanted; fewer come where fewer are allowed.
             allowed: [N] which items may be shown; None = all.
         """
+        return tuple(
+            Item(self.catalogue.item_ids[item], self.catalogue.titles[item], float(probabilities[item]))
+            for item in self.order(probabilities, k, allowed).tolist()
+        )
+
+    def order(
+        self, probabilities: npt.NDArray[np.float64], k: int, allowed: npt.NDArray[np.bool_] | None = None
+    ) -> npt.NDArray[np.int64]:
+        """Return the indices of the items that `best` returns."""
         open_ = np.arange(self.catalogue.n) if allowed is None else np.flatnonzero(allowed)
         scores = probabilities[open_]
         if len(open_) > k:  # a full sort of 100,000 items would take longer than scoring them
             least = np.partition(scores, len(scores) - k)[len(scores) - k]
             kept = np.flatnonzero(scores >= least)
             open_, scores = open_[kept], scores[kept]
-        chosen = open_[np.argsort(-scores, kind="stable")[:k]].tolist()
-        return tuple(
-            Item(self.catalogue.item_ids[item], self.catalogue.titles[item], float(probabilities[item]))
-            for item in chosen
-        )
+        return open_[np.argsort(-scores, kind="stable")[:k]]
 
     def _check(self, history: Sequence[str], k: int) -> None:
         limits: tuple[tuple[str, Any, int, int], ...] = (

@@ -70,23 +70,41 @@ class Channels:
             histories: B arrays of item indices, oldest first; may be empty.
             prior: pseudo-counts behind the probabilities.
         """
-        popularity, counts = self.transitions.popularity, self.transitions.counts
+        popularity = self.transitions.popularity
+        held, counted, taste = self._of_one(histories[0]) if len(histories) == 1 else self._of_many(histories)
+        signals = np.empty((len(NAMES), len(histories), len(self.sold)), dtype=np.float32)
+        for place, one in enumerate(counted):
+            signals[place] = log_smoothed(one, popularity, prior)
+        signals[3] = taste @ self.items.T
+        signals[4] = held
+        signals[5:] = self._lately[:, None]
+        return torch.from_numpy(signals)
+
+    def _of_many(self, histories: Sequence[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
+        """Return what is held [B, N], the three counted signals, each [B, N], and the taste [B, T]."""
         held = weigh(histories, len(self.sold), self.transitions.decay)  # [B, N]
-        followed = held @ counts
-        taste = unit(np.asarray(weigh(histories, len(self.sold), _TASTE_DECAY) @ self.items))  # [B, T]
-        lately = np.log(self.recent / self.recent.sum(axis=1, keepdims=True).clip(min=1) * len(self.sold) + 0.1)
-        return torch.from_numpy(
-            np.stack(
-                [
-                    log_smoothed(followed.toarray(), popularity, prior),
-                    log_smoothed((held @ self._preceding).toarray(), popularity, prior),
-                    log_smoothed((followed @ self.kin).toarray(), popularity, prior),
-                    taste @ self.items.T,
-                    held.toarray(),
-                    *np.broadcast_to(lately[:, None], (len(WINDOWS), len(histories), len(self.sold))),
-                ]
-            ).astype(np.float32, copy=False)
-        )
+        followed = held @ self.transitions.counts
+        taste = unit(np.asarray(weigh(histories, len(self.sold), _TASTE_DECAY) @ self.items))
+        counted = [followed.toarray(), (held @ self._preceding).toarray(), (followed @ self.kin).toarray()]
+        return held.toarray(), counted, taste
+
+    def _of_one(self, history: np.ndarray) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
+        """Return the same for one history: a product of sparse matrices takes ten times as long to set up."""
+        back = np.arange(len(history) - 1, -1, -1)
+        weights = np.power(self.transitions.decay, back)
+        followed = gather(self.transitions.counts, history, weights)  # [N]
+        preceded = gather(self._preceding, history, weights)
+        evident = np.flatnonzero(followed)
+        kin = gather(self.kin, evident, followed[evident])
+        held = np.bincount(history, weights=weights, minlength=len(self.sold))
+        taste = unit((np.power(_TASTE_DECAY, back).astype(np.float32) @ self.items[history])[None])
+        counted = [one.astype(np.float32)[None] for one in (followed, preceded, kin)]
+        return held.astype(np.float32)[None], counted, taste
+
+    @cached_property
+    def _lately(self) -> np.ndarray:
+        shares: np.ndarray = self.recent / self.recent.sum(axis=1, keepdims=True).clip(min=1)
+        return np.log(shares * len(self.sold) + 0.1)
 
     @cached_property
     def followers(self) -> np.ndarray:
@@ -120,6 +138,15 @@ class Channels:
         kin = sp.csr_matrix((stored["kin_data"], stored["kin_indices"], stored["kin_indptr"]), shape=shape)
         transitions = Transitions.load(folder / "transitions.safetensors")
         return Channels(transitions, stored["sold"], stored["recent"], items.numpy(), kin)
+
+
+def gather(matrix: sp.csr_matrix, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the weighted sum of some rows of a matrix [N, N], dense, [N] float64."""
+    starts = matrix.indptr[rows].astype(np.int64)
+    lengths = matrix.indptr[rows + 1] - starts
+    places = np.repeat(starts - np.cumsum(lengths) + lengths, lengths) + np.arange(int(lengths.sum()))
+    values = matrix.data[places] * np.repeat(weights, lengths)
+    return np.bincount(matrix.indices[places], weights=values, minlength=matrix.shape[1])
 
 
 def nearest(items: Tensor) -> sp.csr_matrix:

@@ -170,13 +170,17 @@ def check(served: Served, ask: Ask) -> None:
 
 def _rank(served: Served, ask: Ask, history: Resolved, found: _Found, begun: float) -> Answer:
     recommender, known = served.recommender, history.known
-    probabilities = served.probabilities(known, found.reasoning) if known else recommender.popular()
     k = recommender.settings.default_k if ask.k is None else ask.k
-    items = recommender.best(probabilities, k, allowed(recommender.catalogue, ask.filters, known))
+    passes = None if ask.filters == NO_FILTERS else allowed(recommender.catalogue, ask.filters, known)
+    if known:
+        items = served.best(known, found.reasoning, k, passes)
+    else:
+        items = recommender.best(recommender.popular(), k, passes)
     why = None
     if ask.explain and known:
         places = [recommender.catalogue.index[item.item_id] for item in items]
-        why = explain(served, known, found.reasoning, places)
+        shown = allowed(recommender.catalogue, ask.filters, known) if passes is None else passes
+        why = explain(served, known, found.reasoning, places, shown)
     return Answer(
         items=items,
         reasoning=found.reasoning if found.source != "none" else None,

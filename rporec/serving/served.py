@@ -17,11 +17,12 @@ import numpy.typing as npt
 from rporec.encode.vectors import unit
 from rporec.files import read_json
 from rporec.reasoning.parse import Parsed
-from rporec.recommender import Recommender
+from rporec.recommender import Item, Recommender
 from rporec.release import layout
 from rporec.release.lookup import Version, model_name
 from rporec.release.signature import UNSIGNED, Trust
 from rporec.serving.find import Finder
+from rporec.serving.shortlist import Shortlist, Shortlists, named
 from rporec.serving.store import history_key
 
 
@@ -37,6 +38,7 @@ class Served:
         tags: of the registered version: verdict, commit, hashes; {} for a folder.
         added: items of the store that were looked at when this catalogue was put together.
         lock: one scoring at a time.
+        shortlists: rankings that were asked for before.
     """
 
     recommender: Recommender
@@ -46,6 +48,7 @@ class Served:
     tags: Mapping[str, str]
     added: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    shortlists: Shortlists = field(default_factory=Shortlists, repr=False)
 
     @property
     def package_hash(self) -> str:
@@ -61,6 +64,32 @@ class Served:
         """Return [N] as `Recommender.probabilities`, one caller at a time."""
         with self.lock:
             return self.recommender.probabilities(history, reasoning)
+
+    def best(
+        self, history: Sequence[int], reasoning: Parsed | None, k: int, allowed: npt.NDArray[np.bool_] | None
+    ) -> tuple[Item, ...]:
+        """Return the k likeliest allowed items, best first, as `Recommender.best`; a ranking is computed once.
+
+        Args:
+            history: item indices, oldest first, at least one.
+            reasoning: that the ranking reads.
+            k: items wanted.
+            allowed: [N] which items may be shown; None = all.
+        """
+        recommender = self.recommender
+        key = tuple(history[-recommender.settings.history_length :]), reasoning
+        kept = self.shortlists.get(key)
+        found = None if kept is None else kept.best(k, allowed)
+        if found is None:
+            probabilities = self.probabilities(history, reasoning)
+            if kept is None:
+                order = recommender.order(probabilities, 2 * recommender.settings.max_k)
+                fresh = Shortlist(order, probabilities[order], whole=len(order) == recommender.catalogue.n)
+                self.shortlists.keep(key, fresh)
+                found = fresh.best(k, allowed)
+            if found is None:
+                return recommender.best(probabilities, k, allowed)
+        return named(found, recommender.catalogue.item_ids, recommender.catalogue.titles)
 
     def nearest(self, item: int, k: int) -> list[tuple[int, float]]:
         """Return the k items whose texts are most like an item's, with their cosines, the nearest first."""

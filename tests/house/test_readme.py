@@ -34,6 +34,8 @@ RUN_BY = {
     "make bench-generate": "infra/test_bench_generate.py",
     "make bench-rechead": "infra/test_bench_rechead.py",
     "make bench-align": "infra/test_bench_align.py",
+    "make bench-serve": "infra/test_bench_serve.py",
+    "make bench-soak": "infra/test_bench_soak.py",
     "make ablate": "infra/test_ablate.py",
     "make study": "infra/test_study.py",
     "make gate": "test_readme_commands.py",
@@ -75,7 +77,19 @@ def test_make_commands_name_known_verbs_profiles_and_keys(command: str) -> None:
     done = subprocess.run(["make", "-n", words[1]], cwd=ROOT, env=environment(), capture_output=True, check=False)
     assert done.returncode == 0
     given = dict(word.split("=", 1) for word in words[2:])
-    assert set(given) <= {"PROFILE", "DATA", "SET", "ARMS", "SEEDS", "TO", "REASON", "AGAIN", "VERSION", "FROM"}
+    assert set(given) <= {
+        "PROFILE",
+        "DATA",
+        "SET",
+        "ARMS",
+        "SEEDS",
+        "TO",
+        "REASON",
+        "AGAIN",
+        "VERSION",
+        "FROM",
+        "SECONDS",
+    }
     overlay.merge(ROOT, given.get("PROFILE", "demo"), given.get("SET", ""), given.get("DATA"))
 
 

@@ -134,6 +134,8 @@ def test_the_network_policy_lets_out_to_what_the_service_needs_and_nothing_else(
     assert set(policy["policyTypes"]) == {"Ingress", "Egress"}
     assert all("from" in rule and "ports" in rule for rule in policy["ingress"])
     assert all("to" in rule and "ports" in rule for rule in policy["egress"])
+    ports = {port["name"] for port in CONTAINER["ports"]}
+    assert {port["port"] for rule in policy["ingress"] for port in rule["ports"]} == ports
     out = {port["port"] for rule in policy["egress"] for port in rule["ports"]}
     mlflow = next(one["value"] for one in CONTAINER["env"] if one["name"] == "MLFLOW_TRACKING_URI")
     assert int(mlflow.rpartition(":")[2]) in out

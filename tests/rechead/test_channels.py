@@ -96,3 +96,10 @@ def test_a_saved_folder_keeps_them(channels, tmp_path):
     histories = [np.array([0, 2]), np.array([3])]
     assert torch.equal(again.signals(histories, PRIOR), channels.signals(histories, PRIOR))
     assert torch.equal(again.item_features, channels.item_features)
+
+
+def test_one_history_alone_has_the_signals_that_it_has_among_others(channels):
+    histories = [np.array(one, dtype=np.int64) for one in ([], [0], [2, 1], [0, 1, 0, 3])]
+    together = channels.signals(histories, PRIOR)
+    for place, history in enumerate(histories):
+        torch.testing.assert_close(channels.signals([history], PRIOR)[:, 0], together[:, place], atol=1e-6, rtol=1e-6)

@@ -1,0 +1,167 @@
+"""How fast the service answers: `make bench-serve`. Prints JSON lines.
+
+`stored`: `POST /recommend` for histories whose reasoning was written ahead of time, beside an endpoint of BentoML that
+does nothing, in turns in one run, by one client, at concurrency 1 and 32. `first` asks each history once after the
+start, so no answer's scores are known; `again` asks the same ones again. `ratio` is requests a second beside
+nothing's (at least .6 wanted), `p99_ratio` the slowest hundredth beside its (at most 3 wanted), `server_ms` the
+server's processor time a request, which other work on the machine changes least.
+`live`: reasoning written while the request waits, by the embedded backbone, at concurrency 1 (95 % in 500 ms wanted).
+`large`: the same as `stored` with 100,000 items (half of the requests in 25 ms wanted).
+
+Worlds are simulated and of Industrial's size. The client must not be the limit: `client_share` is its share of a core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from infra import bench_serve_server as server
+from infra.bench_serve_client import Load, ask
+from infra.bench_serve_world import Asked, histories, keep_reasoning, write_package
+from infra.bench_world import arguments, make_world, tell
+from infra.worktree import find_checkout
+
+ROOMY = {"client_rate": 1e6, "client_burst": 1_000_000, "live_seconds": 30.0}  # one client stands for many
+K = 10  # items asked for
+_WARM_UP = 50  # requests
+
+
+def main() -> None:
+    """Measure what was asked for and print it."""
+    parser = arguments(__doc__, "rounds")
+    parser.add_argument("--requests", type=int, default=1000, help="a round and concurrency")
+    parser.add_argument("--live", type=int, default=100, help="requests for live reasoning")
+    parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 32])
+    parser.add_argument("--large", type=int, default=100_000, help="items of the large catalogue; 0 = none")
+    parser.add_argument("--examples", type=int, default=2000, help="texts that the writer is tuned on")
+    asked = parser.parse_args()
+    torch.set_num_threads(asked.threads)
+    with tempfile.TemporaryDirectory(prefix="rporec-bench-") as folder:
+        small(asked, Path(folder) / "small")
+        if asked.large:
+            large(asked, Path(folder) / "large")
+
+
+def small(asked: argparse.Namespace, folder: Path) -> None:
+    """Measure stored reasoning beside nothing, then live reasoning, with a catalogue of Industrial's size."""
+    needed = asked.requests * asked.rounds * len(asked.concurrency)
+    found, environment, about = prepare(asked, folder, asked.set, (needed + _WARM_UP, asked.live))
+    bodies = [body(history) for history in found.stored]
+    with (
+        server.nothing(folder / "nothing") as nothing,
+        server.serving(folder / "code", "bento.service:RPORec", environment) as ours,
+    ):
+        ask(nothing.address, "/nothing", [b"{}"] * _WARM_UP, 1)
+        fresh = _told(ask(ours.address, "/recommend", [bodies.pop() for _ in range(_WARM_UP)], 1, keep=True), "stored")
+        assert fresh["sources"] == {"stored": _WARM_UP}
+        for concurrency in asked.concurrency:
+            turns: dict[str, list[Load]] = {"nothing": [], "first": [], "again": []}
+            for _ in range(asked.rounds):
+                part = [bodies.pop() for _ in range(asked.requests)]
+                turns["nothing"].append(put(nothing, "/nothing", [b"{}"] * len(part), concurrency))
+                for name in ("first", "again"):
+                    turns[name].append(put(ours, "/recommend", part, concurrency))
+            compare(turns, concurrency, about)
+        if asked.live:
+            waiting = [body(history) for history in found.unknown]
+            load = put(ours, "/recommend", waiting, 1)
+            tell("serve, live", {**_told(load, "live"), "concurrency": 1, **about})
+        tell("serve, memory", {"mb": round(ours.memory_mb()), "idle_nothing_mb": round(nothing.memory_mb()), **about})
+
+
+def large(asked: argparse.Namespace, folder: Path) -> None:
+    """Measure stored reasoning with a large catalogue."""
+    settings = f"{asked.set} ingest.market.items={asked.large}"
+    found, environment, about = prepare(asked, folder, settings, (asked.requests // 2 + _WARM_UP, 0))
+    bodies = [body(history) for history in found.stored]
+    with server.serving(folder / "code", "bento.service:RPORec", environment) as ours:
+        ask(ours.address, "/recommend", [bodies.pop() for _ in range(_WARM_UP)], 1)
+        for name in ("first", "again"):
+            load = put(ours, "/recommend", bodies, 1)
+            tell(f"serve, large, {name}", {**_told(load, "stored"), "concurrency": 1, **about})
+
+
+def prepare(
+    asked: argparse.Namespace, folder: Path, settings: str, counts: tuple[int, int]
+) -> tuple[Asked, dict[str, str], dict[str, Any]]:
+    """Make a package, its store and the code that serves; return histories, the server's environment and sizes.
+
+    Args:
+        asked: the command line.
+        folder: where to.
+        settings: of the world.
+        counts: histories with stored reasoning, and without.
+    """
+    checkout = find_checkout(Path.cwd())
+    world = make_world(checkout, f"backbone.max_examples={asked.examples} {settings}")
+    package, home = folder / "package", folder / "home"
+    write_package(world, package)
+    found = histories(world, *counts)
+    home.mkdir(parents=True)
+    keep_reasoning(package, home, found, world)
+    server.lay_out(checkout, folder / "code", ROOMY)
+    about = {"items": world.catalogue.n, "width": world.params.rechead.width, "k": K}
+    return found, {"RPOREC_HOME": str(home), "RPOREC_PACKAGE": str(package)}, about
+
+
+def put(running: server.Running, path: str, bodies: Sequence[bytes], concurrency: int) -> Load:
+    """Ask each body once; the processor time of the server is measured too."""
+    before = running.computed()
+    load = ask(running.address, path, bodies, concurrency, keep=True)
+    load.computed = running.computed() - before
+    return load
+
+
+def body(history: Sequence[str]) -> bytes:
+    """Return a request."""
+    return json.dumps({"history": list(history), "k": K}).encode()
+
+
+def compare(turns: dict[str, list[Load]], concurrency: int, about: dict[str, Any]) -> None:
+    """Print what each way did at a concurrency, medians over the rounds, and beside nothing."""
+    rates = {name: statistics.median(one.rate for one in loads) for name, loads in turns.items()}
+    slow = {name: statistics.median(one.quantile_ms(0.99) for one in loads) for name, loads in turns.items()}
+    for name, loads in turns.items():
+        figures: dict[str, Any] = {
+            "requests_per_s": round(rates[name], 1), "p99_ms": round(slow[name], 2),
+            "p50_ms": round(statistics.median(one.quantile_ms(0.5) for one in loads), 2),
+            "server_ms": round(1000 * statistics.median(one.computed / len(one.latencies) for one in loads), 3),
+            "failures": sum(len(one.failures) for one in loads),
+            "client_share": round(statistics.median(one.client_share for one in loads), 2),
+        }  # fmt: skip
+        if name != "nothing":
+            figures["sources"] = dict(Counter(source for one in loads for source in sources(one)))
+            figures["ratio"] = round(rates[name] / rates["nothing"], 3)
+            figures["p99_ratio"] = round(slow[name] / slow["nothing"], 2)
+        tell(f"serve, {name}", {**figures, "concurrency": concurrency, "rounds": len(loads), **about})
+
+
+def sources(load: Load) -> list[str]:
+    """Return by which reasoning each answer was ranked."""
+    return [json.loads(told)["reasoning_source"] for told in load.bodies]
+
+
+def _told(load: Load, kind: str) -> dict[str, Any]:
+    quantiles = {f"p{round(100 * share)}_ms": round(load.quantile_ms(share), 1) for share in (0.5, 0.95, 0.99)}
+    counted = dict(Counter(sources(load)))
+    return {
+        "wanted": kind,
+        **quantiles,
+        "server_ms": round(1000 * load.computed / len(load.latencies), 3),
+        "requests": len(load.latencies),
+        "failures": len(load.failures),
+        "sources": counted,
+    }
+
+
+if __name__ == "__main__":
+    main()
