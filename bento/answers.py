@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from bento import schemas
+from rporec.recommender import Item
 from rporec.serving.desk import Answer, Ask
 from rporec.serving.filters import Filters
 from rporec.serving.served import Served
@@ -29,6 +30,7 @@ def asked(query: schemas.Query) -> Ask:
 
 def told(answer: Answer) -> schemas.Recommended:
     """Return an answer as it goes over the wire."""
+    why = answer.explanation
     return schemas.Recommended(
         items=_ranked(answer),
         thought=answer.reasoning.thought if answer.reasoning else "",
@@ -36,6 +38,7 @@ def told(answer: Answer) -> schemas.Recommended:
         reasoning_source=answer.source,
         ranking=answer.ranking,
         unknown_ids=list(answer.unknown_ids),
+        without_reasoning=None if why is None else [_plain(item) for item in why.without_reasoning],
         model=info(answer.served),
     )
 
@@ -93,7 +96,7 @@ def _item(served: Served, place: int) -> schemas.CatalogueItem:
 
 
 def _ranked(answer: Answer) -> list[schemas.RankedItem]:
-    items = [schemas.RankedItem(item_id=one.item_id, title=one.title, score=one.score) for one in answer.items]
+    items = [_plain(item) for item in answer.items]
     why, catalogue = answer.explanation, answer.served.recommender.catalogue
     if why is None:
         return items
@@ -107,3 +110,7 @@ def _ranked(answer: Answer) -> list[schemas.RankedItem]:
         ]
         explained.append(item.model_copy(update={"rests_on": rests_on, "rank_without_reasoning": rank}))
     return explained
+
+
+def _plain(item: Item) -> schemas.RankedItem:
+    return schemas.RankedItem(item_id=item.item_id, title=item.title, score=item.score)

@@ -1,11 +1,11 @@
-"""The application: all routes, the guard before them, the form of refusals, the OpenAPI document, the metrics."""
+"""The application: routes, page, the guard before them, the form of refusals, the OpenAPI document, the metrics."""
 
 from __future__ import annotations
 
 from fastapi import FastAPI
 from starlette.responses import JSONResponse, Response
 
-from bento import api, errors, openapi
+from bento import api, errors, front, openapi
 from bento.guard import Guard
 from bento.runtime import Runtime
 
@@ -17,6 +17,7 @@ def application(runtime: Runtime) -> FastAPI:
     app.include_router(api.router)
     app.add_middleware(Guard)
     errors.install(app)
+    front.install(app)
 
     @app.get("/docs.json", include_in_schema=False)
     async def document() -> JSONResponse:

@@ -89,7 +89,10 @@ class HistoryItem(BaseModel):
 
 
 class RankedItem(BaseModel):
-    """A recommended item; `score` is the probability, 0-1, that it comes next. The last two only with `explain`."""
+    """A recommended item; `score` is the probability, 0-1, that it comes next. The last two only with `explain`.
+
+    `rank_without_reasoning` is its place from 1 among all items that the filters let through.
+    """
 
     item_id: str
     title: str
@@ -107,6 +110,9 @@ class Recommended(BaseModel):
     reasoning_source: Literal["stored", "live", "none"]
     ranking: Literal["rechead", "popularity"] = Field(description="popularity: no entry of the history is known")
     unknown_ids: list[str] = Field(description="entries of the history that are not in the catalogue; ignored")
+    without_reasoning: list[RankedItem] | None = Field(
+        default=None, description="with `explain`: the ranking from the history alone; null where popularity ranked"
+    )
     model: ModelInfo
 
 

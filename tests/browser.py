@@ -1,4 +1,4 @@
-"""A page in a real browser: Chromium as the system has it, driven by Playwright, cut off from any network.
+"""A page in a real browser: Chromium as the system has it, driven by Playwright, cut off from any network but its own.
 
 For tests of pages that people look at. Not for tests of markup, which need no browser.
 """
@@ -33,18 +33,25 @@ class Seen:
 
 
 @contextmanager
-def browser(size: tuple[int, int]) -> Iterator[Seen]:
-    """Open a window of a size [pixels] whose page has no network; requests other than of files are noted."""
+def browser(size: tuple[int, int], origin: str = "") -> Iterator[Seen]:
+    """Open a window of a size [pixels] whose page has no network but one origin, such as "http://127.0.0.1:3000".
+
+    Requests beyond it, and beyond files where none is given, are noted and do not go out.
+    """
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
         try:
             page = chromium.new_page(viewport={"width": size[0], "height": size[1]})
             seen = Seen(page)
-            page.context.set_offline(True)
+            page.context.set_offline(not origin)
+            at_home = (f"{origin}/",) if origin else ("file:", "data:")
 
             def note(request: Request) -> None:
-                if not request.url.startswith(("file:", "data:")):
+                if not request.url.startswith(at_home):
                     seen.asked.append(request.url)
+
+            if origin:
+                page.route(lambda url: not url.startswith(at_home), lambda route: route.abort())
 
             page.on("request", note)
             page.on("console", lambda message: seen.errors.append(message.text) if message.type == "error" else None)

@@ -55,6 +55,7 @@ def test_a_planted_leak_stops_the_run(world: World, clone: Path, tmp_path: Path)
     assert not (clone / "runs" / "tiny" / "outputs" / "sequence").exists()
 
 
+@pytest.mark.platform
 def test_a_model_trained_on_shuffled_targets_is_refused(world: World, clone: Path, tmp_path: Path) -> None:
     folder, events = events_folder(world, tmp_path / "events")
     test_start = json.loads((world.root / "outputs" / "sequence" / "leakage.json").read_text())["test_start"]

@@ -95,22 +95,29 @@ def test_gate_and_promote_alone(world: World, base: Path) -> None:
 
 
 def test_versions_audit_rollback_and_challenge_alone(world: World, base: Path) -> None:
+    """Other tests may have promoted more versions in this world; whatever they left is told and stays as it is."""
     with only_me(base):
+        champion = lookup.by_alias(lookup.default_uri(world.clone / "var"), lookup.model_name("tiny"), "champion")
+        assert champion is not None
+        number = str(champion.number)
         listed = project.make(world.clone, "versions", "PROFILE=tiny")
         assert listed.returncode == 0, listed.stderr
         head, *lines = listed.stdout.splitlines()
         assert head.split()[:5] == ["version", "aliases", "registered", "NDCG@10", "verdict"]
-        assert [line.split()[:2] for line in lines] == [["1", "champion"]]
-        assert float(lines[0].split()[3]) > 0
+        (own,) = (line.split() for line in lines if line.split()[1] == "champion")
+        assert own[0] == number
+        assert float(own[3]) > 0
         moved = project.make(world.clone, "audit", "PROFILE=tiny")
         assert moved.returncode == 0, moved.stderr
-        assert moved.stdout.splitlines()[1].split()[2:6] == ["promote", "champion", "-", "1"]
-        refused = project.make(world.clone, "rollback", "PROFILE=tiny", "REASON=complaints about shoes")
+        acts = [line.split()[2:6] for line in moved.stdout.splitlines()[1:]]
+        assert ["promote", "champion", "-", "1"] in acts
+        assert number == [to for _, alias, _, to in acts if alias == "champion"][-1]
+        refused = project.make(world.clone, "rollback", "PROFILE=tiny", f"TO={number}", "REASON=complaints about shoes")
         assert refused.returncode != 0
-        assert "rporec-tiny has no previous version to go back to" in refused.stderr
+        assert "already" in refused.stderr
         waits = project.make(world.clone, "challenge", "PROFILE=tiny")
         assert waits.returncode == 0, waits.stderr
-        assert "version 1 of rporec-tiny already" in waits.stderr
+        assert re.search(r"version \d+ of rporec-tiny already", waits.stderr)
 
 
 def test_the_bento_is_built(world: World, base: Path) -> None:

@@ -172,11 +172,12 @@ def _rank(served: Served, ask: Ask, history: Resolved, found: _Found, begun: flo
     recommender, known = served.recommender, history.known
     probabilities = served.probabilities(known, found.reasoning) if known else recommender.popular()
     k = recommender.settings.default_k if ask.k is None else ask.k
-    items = recommender.best(probabilities, k, allowed(recommender.catalogue, ask.filters, known))
+    passes = allowed(recommender.catalogue, ask.filters, known)
+    items = recommender.best(probabilities, k, passes)
     why = None
     if ask.explain and known:
         places = [recommender.catalogue.index[item.item_id] for item in items]
-        why = explain(served, known, found.reasoning, places)
+        why = explain(served, known, found.reasoning, places, passes)
     return Answer(
         items=items,
         reasoning=found.reasoning if found.source != "none" else None,

@@ -45,6 +45,8 @@ def test_the_bento_holds_the_champion_and_no_path_of_this_machine(root: Path, pl
     bento = place.home / "bentoml/bentos/rporec" / tag.partition(":")[2]
     assert manifest.verify(bento / "src/outputs/package").package_hash == package_hash
     assert (bento / "src/bento/service.py").is_file()
+    page = {path.name for path in (root / "bento/page").iterdir()}
+    assert {path.name for path in (bento / "src/bento/page").iterdir()} == page > {"index.html"}
     assert not (bento / "src/params.yaml").exists()
     assert json.loads((bento / "src/bento/deployment.json").read_text())["profile"] == "demo"
     assert not {path.name for path in (root / "bento").glob("*.py")} - {p.name for p in (bento / "src/bento").iterdir()}

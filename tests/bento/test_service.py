@@ -88,6 +88,19 @@ def test_explanations_tell_what_a_place_rests_on(server: Server, local: Recommen
             assert weights.get(f"i{gone:02d}", 0.0) == pytest.approx(max(fall, 0.0), abs=1e-4)
 
 
+def test_the_ranking_without_the_reasoning_is_of_the_same_items_allowed(server: Server, local: Recommender) -> None:
+    query = {"history": ["i00", "i01", "i08"], "exclude_seen": True, "filters": {"max_price": 25.0}}
+    told = server.recommend(**query, k=5, explain=True)
+    alone = local.probabilities([0, 1, 8], None)
+    order = [item for item in np.argsort(-alone, kind="stable").tolist() if item <= 15 and item not in (0, 1, 8)]
+    without = [(item["item_id"], item["score"]) for item in told["without_reasoning"]]
+    assert without == [(f"i{item:02d}", pytest.approx(alone[item], rel=1e-5)) for item in order[:5]]
+    for item in told["items"]:
+        assert item["rank_without_reasoning"] == 1 + order.index(int(item["item_id"][1:]))
+    assert server.recommend(**query)["without_reasoning"] is None
+    assert server.recommend(history=["nowhere"], explain=True)["without_reasoning"] is None
+
+
 def test_a_batch_is_its_single_requests(server: Server) -> None:
     queries = [{"history": ["i10", "i11"], "k": 3}, {"user_id": "ann"}, {"history": []}]
     singles = [server.recommend(**query) for query in queries]

@@ -25,9 +25,9 @@ _SETTINGS = (
     ("schedule", "null"), ("max_p95_ms", "60000.0"), ("floor_margin", "0.05"), ("reasoning_margin", "0.05"),
     ("alignment_margin", "0.05"),
 )  # fmt: skip
-pytestmark = [pytest.mark.pipeline, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.platform, pytest.mark.pipeline, pytest.mark.timeout(2400)]
 DATE = "2026-01-05"
-START_SECONDS, RUN_SECONDS = 240, 600
+START_SECONDS, RUN_SECONDS = 240, 1500
 
 
 # Not `airflow standalone`: its log servers listen on every interface and on fixed ports.

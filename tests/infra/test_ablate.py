@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 from safetensors.torch import load_file, save_file
 
-from infra import ablate, workspace
+from infra import ablate, lastrun, workspace
 from infra.ablate_arms import ARMS, left_out, other_encoder
 from infra.ablate_texts import Material
 from rporec.errors import InputError
@@ -146,7 +146,7 @@ def test_another_input_is_another_folder(done: Path, alone: World):
 
 
 def test_other_weights_of_an_encoder_are_another_folder(tmp_path: Path, space: workspace.Workspace, monkeypatch):
-    monkeypatch.setattr(ablate, "_NEEDED", ())
+    monkeypatch.setattr(lastrun, "NEEDED", ())
     folder = bert(tmp_path / "a")
     head = space.params.rechead.model_copy(update={"encoder": str(folder)})
     space = replace(space, params=space.params.model_copy(update={"rechead": head}))
@@ -162,7 +162,7 @@ def test_another_output_or_module_is_another_folder(space: workspace.Workspace, 
     for name in ("rporec", "steps", "infra"):
         shutil.copytree(ROOT / name, tmp_path / "copy" / name)
     copy = replace(space, checkout=tmp_path / "copy", root=tmp_path / "copy")
-    for name in ablate._NEEDED:
+    for name in lastrun.NEEDED:
         path = copy.root / "outputs" / (f"{name}/config.json" if name.endswith("model") else name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("some bytes\n")
@@ -223,11 +223,12 @@ def test_without_a_run_it_says_what_to_do(tmp_path: Path, monkeypatch: pytest.Mo
     assert "make run first" in done.stderr
     monkeypatch.setenv("RPOREC_HOME", str(tmp_path / "home"))
     monkeypatch.chdir(clone)
+    space = workspace.existing("", clone)
     with pytest.raises(InputError, match="no finished run"):
-        ablate.ablate(clone)
-    monkeypatch.setenv("SET", "run.seed=3")
-    with pytest.raises(InputError, match="take the last run as it is"):
-        ablate.ablate(clone)
+        ablate.ablate(space)
+    refused = project.make(clone, "ablate", SET="run.seed=3")
+    assert refused.returncode != 0
+    assert "takes the last run as it is" in refused.stderr
 
 
 @pytest.fixture

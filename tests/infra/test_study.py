@@ -40,7 +40,7 @@ def done(alone: World) -> Path:
 def test_stage_2_stands_beside_stage_1_in_three_decodings(done: Path, alone: World):
     told = read_json(alone.clone / "reports/tiny/study.json")
     assert set(told["valid"]) == {BACKBONE, AS_SET, "truth_0"}
-    assert list(told["test"]) == [GREEDY, SAMPLED, AVERAGED]
+    assert set(told["test"]) == {GREEDY, SAMPLED, AVERAGED}
     metrics = read_json(alone.root / "outputs/evaluate/metrics.json")
     assert told["test"][GREEDY][AS_SET]["rows"] == metrics["rows"]
     for own in told["test"].values():
