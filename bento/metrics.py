@@ -5,6 +5,7 @@ In place of BentoML's own request metrics, which keep a set of series for every 
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 
 from rporec.serving.desk import Answer
@@ -13,15 +14,19 @@ from rporec.serving.shadow import Comparison
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+_DAY = 86_400.0  # seconds
 
 
 class Meters:
     """The service's counters.
 
     To be made when a worker starts, not on import: the client library looks then whether several processes count.
+
+    Args:
+        max_age_days: age at which a model's data count as stale, days.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_age_days: int) -> None:
         from prometheus_client import Counter, Gauge, Histogram
 
         self._requests = Counter("rporec_requests", "requests by route and status", ["route", "status"])
@@ -37,6 +42,17 @@ class Meters:
         self._version = Gauge(
             "rporec_model_version",
             "registered version; 0 = a package folder",
+            multiprocess_mode="mostrecent",
+        )
+        self._max_age_days = max_age_days
+        self._as_of = Gauge(
+            "rporec_data_as_of_seconds",
+            "Unix time up to which the model saw data; 0 = not known",
+            multiprocess_mode="mostrecent",
+        )
+        self._stale_at = Gauge(
+            "rporec_data_stale_at_seconds",
+            "Unix time from which its data are older than monitor.max_age_days; 0 = not known",
             multiprocess_mode="mostrecent",
         )
         self._models = Counter("rporec_models_loaded", "models that began to serve", ["package"])
@@ -67,6 +83,10 @@ class Meters:
         """Tell which model serves from now on."""
         self._version.set(served.version or 0)
         self._models.labels(served.package_hash[:12]).inc()
+        as_of = _midnight(served.lineage.get("as_of", ""))
+        self._as_of.set(as_of)
+        # Ages are whole days, so data are stale once the day after the last that is allowed has begun.
+        self._stale_at.set(as_of + (self._max_age_days + 1) * _DAY if as_of else 0)
 
     def text(self) -> bytes:
         """Return all metrics of all workers in Prometheus' text format."""
@@ -84,3 +104,11 @@ class Meters:
         self._shadow_seconds.observe(found.seconds)
         if found.correlation is not None:
             self._correlation.observe(found.correlation)
+
+
+def _midnight(date: str) -> float:
+    """Return the Unix time at which a UTC date begins, 0 where there is none: a given split has no dates."""
+    try:
+        return dt.datetime.fromisoformat(date).replace(tzinfo=dt.UTC).timestamp()
+    except ValueError:
+        return 0.0

@@ -85,7 +85,7 @@ def start(settings: Settings) -> Runtime:
     Raises:
         InputError: there is no model to serve, or it is not whole, or the store cannot be made.
     """
-    serve, meters = settings.serve, Meters()
+    serve, meters = settings.serve, Meters(settings.max_age_days)
     store = open_store(settings.store, settings.place.home)
     wanted = None if settings.package else Wanted(settings.place, settings.model, lookup.CHAMPION)
     champion = Swap(first_model(settings), wanted, store, meters.model)

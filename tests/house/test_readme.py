@@ -12,8 +12,9 @@ from infra import overlay
 from tests.project import ROOT, environment
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-# Not read for commands: what files say of themselves, what was done once, what needs a GPU and a network.
-OTHERS = {"architecture", "log", "gpu"}
+# Not read for commands: what files say of themselves, what was done once, what needs a GPU and a network, or containers
+# (test_compose.py reads those).
+OTHERS = {"architecture", "log", "gpu", "platform"}
 PAGES = [page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md")) if page.stem not in OTHERS]
 TREE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8").partition("<!-- tree -->")[2]
 PROSE = "\n".join([README, *PAGES])
