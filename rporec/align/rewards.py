@@ -126,14 +126,15 @@ def log_probability(value: float, n_items: int) -> float:
 
 
 def said(own: int, wanted: int) -> float:
-    """Return `min(1, 2 w / v)`: how far a thought says something in words of its own; a factor of two terms.
+    """Return `min(1, 2 w / v)`: how far a thought says something in words of its own; a factor of three terms.
 
     Ours. One word, one word repeated, a copied history or a list of titles may be short, close to the reference and
     true of the prompt, and are no thought: they hold hardly a word that is not the name of something. A thought half as
-    rich as the reference says enough.
+    rich in such words as the reference says enough.
 
     Args:
-        own: w, distinct words of the thought that name no brand, category, item word or number of the catalogue.
+        own: w, distinct words of the thought that name no brand, category, item word or number of the catalogue and do
+            not stand in the item lines or the evidence of its prompt.
         wanted: v, the same of the reference; where there is none, its usual length in words; at least 1.
     """
     return min(1.0, 2.0 * own / wanted)
@@ -169,16 +170,18 @@ def similar(thought: np.ndarray, reference: np.ndarray, own: float) -> float:
     return own * min(1.0, max(0.0, float(np.dot(thought, reference))))
 
 
-def grounded(named: int, missing: int) -> float:
-    """Return `1 - missing / named`, 1 where nothing is named: how much of a thought is true of its prompt.
+def grounded(named: int, missing: int, own: float) -> float:
+    """Return `said x (1 - missing / named)`, `said` where nothing is named: how far a thought is true of its prompt.
 
-    Ours: nothing else in the reward minds what a thought claims (`rporec.reasoning.ground` looks it up).
+    Ours: nothing else in the reward minds what a thought claims (`rporec.reasoning.ground` looks it up). What says
+    nothing is true of anything, and earns nothing.
 
     Args:
         named: brands, categories, item words and numbers that the thought names.
         missing: those of them that its prompt does not hold.
+        own: `said` of the thought; 1 in the published form.
     """
-    return 1.0 - missing / named if named else 1.0
+    return own * (1.0 - missing / named) if named else own
 
 
 def entropy(entropies: Sequence[float], vocabulary: int) -> float:

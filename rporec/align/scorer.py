@@ -109,9 +109,9 @@ class RewardScorer:
                 rule=f"{catalogue.n} items", cure="run the stage rechead again (make run)",
             )  # fmt: skip
         self.head, self.texts, self.facts, self.params, self.vocabulary = head, texts, facts, params, vocabulary
-        lines = [item_line(item, catalogue) for item in range(catalogue.n)]
-        self._item_words = [_words(line) for line in lines]
-        self._item_vectors = texts.encode(lines)  # [N, D]
+        self._lines = [item_line(item, catalogue) for item in range(catalogue.n)]
+        self._item_words = [_words(line) for line in self._lines]
+        self._item_vectors = texts.encode(self._lines)  # [N, D]
         weights = params.weights.model_dump()
         self.weights = tuple(float(weights[term]) for term in rewards.TERMS)
         self._published = params.form == "published"
@@ -142,7 +142,9 @@ class RewardScorer:
         for place, row in enumerate(good):
             own, known = parsed[row], facts[place]
             looked_up = self._grounder.check(own.thought, known.shown, known.evidence)
-            said = 1.0 if self._published else rewards.said(own_words(own.thought, looked_up), wanted[groups[row]])
+            said = (
+                1.0 if self._published else rewards.said(self._own(own.thought, looked_up, known), wanted[groups[row]])
+            )
             terms = Terms(
                 well_formed=1.0,
                 valid=1.0 if self._published else valids[place],
@@ -152,7 +154,7 @@ class RewardScorer:
                 concise=self._concise_term(len(own.thought.split()), known.words, said),
                 similar=rewards.similar(vectors[place], references[place], said),
                 entropy=self._entropy_term(entropies[row]),
-                grounded=rewards.grounded(len(looked_up.named), len(looked_up.missing)),
+                grounded=rewards.grounded(len(looked_up.named), len(looked_up.missing), said),
             )
             scored[row] = Scored(rewards.mix(terms, self.weights), terms)
         return scored
@@ -161,10 +163,16 @@ class RewardScorer:
         free = between(completion) if self._published else 0
         return rewards.outside(own.outside - free, self.params.outside_limit)
 
+    def _own(self, thought: str, looked_up: Grounding, known: Facts) -> int:
+        """Return w of `rewards.said`: how many words of a thought are neither names nor copied from its prompt."""
+        shown = words_of("\n".join([*(self._lines[item] for item in known.shown), known.evidence]))
+        named = {word for name in looked_up.named for word in name.split()}
+        return len(set(words_of(thought)) - named.union(shown))
+
     def _wanted(self, known: Facts) -> int:
-        """Return how much a thought of this group should say: v of `rewards.said`."""
+        """Return v of `rewards.said`: how much a thought of this group should say."""
         named = self._grounder.check(known.reference, ())
-        return max(1, own_words(known.reference, named) if known.reference else known.words)
+        return max(1, self._own(known.reference, named, known) if known.reference else known.words)
 
     def _concise_term(self, words: int, wanted: int, said: float) -> float:
         return rewards.published_concise(words, wanted) if self._published else rewards.concise(words, wanted, said)
@@ -223,12 +231,6 @@ def candidates(group: int, target: int, n_items: int) -> np.ndarray:
     """Return the items that the published form ranks a target among, 49 others at most, the same ones every time."""
     drawn = np.random.default_rng((group, target)).permutation(n_items)[: rewards.CANDIDATES]
     return np.asarray(drawn[drawn != target][: rewards.CANDIDATES - 1])
-
-
-def own_words(thought: str, looked_up: Grounding) -> int:
-    """Return how many distinct words of a thought name nothing of the catalogue (`looked_up.named`)."""
-    named = {word for name in looked_up.named for word in name.split()}
-    return len(set(words_of(thought)) - named)
 
 
 def thought_entropies(writer: Writer, ids: list[int], entropies: Sequence[float]) -> list[float]:

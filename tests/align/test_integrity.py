@@ -9,6 +9,7 @@ import random
 import numpy as np
 import pytest
 import torch
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -23,7 +24,8 @@ from tests.release import world as shop
 
 RANK_REWARDS = ("ndcg", "ndcg_1000", "reciprocal_log", "log_probability")
 CHOICES = [{"rank_reward": kind} for kind in RANK_REWARDS] + [{"form": "published"}]
-GROUNDED = {"format": 0.1, "outside": 0.1, "rank": 0.5, "concise": 0.1, "similar": 0.1, "entropy": 0.1, "grounded": 0.2}
+DEFAULT = yaml.safe_load((shop.ROOT / "params.yaml").read_text())["align"]["weights"]
+GROUNDED = {**DEFAULT, "grounded": 0.2}
 V = 300  # tokens of the policy's vocabulary
 CATALOGUE = Catalogue.from_table(shop.items())
 GROUPS = 40
@@ -144,13 +146,15 @@ def test_a_random_ranker_earns_about_nothing_but_in_the_published_form(choice, s
 
 
 def honest(group: int) -> list[str]:
-    """Thoughts that are true of the prompt: as the reference, and in other words."""
+    """Thoughts on the prompt: as the reference, in other words, and one that errs in a name."""
     known = FACTS[group]
     brand = CATALOGUE.brand(known.shown[-1])
+    absent = next(name for name in shop.BRANDS if name not in {CATALOGUE.brand(item) for item in known.shown})
     return [
         f"The buyer stays with {brand}, and the last item was a {CATALOGUE.category(known.shown[-1])}.",
         f"This customer often came back to {brand}.",
         "They like to buy what is new, something different may come next.",
+        f"Who came for {brand} tends to go on from there to {absent} at last.",  # half of it is true
     ]
 
 
@@ -184,15 +188,15 @@ def degenerate(draw: st.DrawFn, group: int) -> tuple[str, str]:
     return draw(st.sampled_from(sorted(kinds.items())))
 
 
-@pytest.mark.parametrize("weights", [{}, {"weights": GROUNDED}], ids=["default", "grounded"])
+@pytest.mark.parametrize("weights", [DEFAULT, GROUNDED, {**DEFAULT, "grounded": 0.0}], ids=["default", ".2", "0"])
 @pytest.mark.parametrize("rank_reward", RANK_REWARDS)
 def test_a_degenerate_completion_never_beats_an_honest_one_of_the_same_rank(head, rank_reward, weights):
-    params = world.align_params(rank_reward=rank_reward, **weights)
+    params = world.align_params(rank_reward=rank_reward, weights=weights)
     scorers = [
         RewardScorer(Blind(shop.N, place), head.encoder, CATALOGUE, FACTS, params, V) for place in (0, 3, 20)
     ]  # fmt: skip
 
-    @settings(max_examples=30, deadline=None, derandomize=True)
+    @settings(max_examples=20, deadline=None, derandomize=True)
     @given(st.data())
     def check(data: st.DataObject) -> None:
         group = data.draw(st.sampled_from([g for g in FACTS if FACTS[g].reference]))
@@ -228,7 +232,8 @@ def test_no_text_and_no_entropies_make_a_reward_that_is_no_number(head, choice):
         for one in own.score([place % GROUPS for place in range(len(texts))], texts, told):
             found = dataclasses.asdict(one.terms)
             assert all(math.isfinite(value) for value in [one.reward, *found.values()])
-            assert 0 <= one.reward <= (1.2 if ours else 0.7 + 0.5 + 0.1 * math.log(V))
+            most = sum(GROUNDED.values())
+            assert 0 <= one.reward <= (most + 1e-9 if ours else most + GROUNDED["entropy"] * math.log(V))
             assert all(0 <= value <= 1 for term, value in found.items() if ours or term != "entropy")
 
     check()

@@ -140,9 +140,12 @@ def test_similar_is_a_clipped_cosine():
     assert rewards.similar(x, np.zeros(2), 1.0) == 0.0
 
 
-@pytest.mark.parametrize(("named", "missing", "value"), [(0, 0, 1.0), (4, 0, 1.0), (4, 1, 0.75), (4, 4, 0.0)])
-def test_grounded(named, missing, value):
-    assert rewards.grounded(named, missing) == pytest.approx(value)
+@pytest.mark.parametrize(
+    ("named", "missing", "own", "value"),
+    [(0, 0, 1.0, 1.0), (0, 0, 0.25, 0.25), (4, 0, 1.0, 1.0), (4, 1, 1.0, 0.75), (4, 1, 0.5, 0.375), (4, 4, 1.0, 0.0)],
+)
+def test_grounded(named, missing, own, value):
+    assert rewards.grounded(named, missing, own) == pytest.approx(value)
 
 
 def test_entropy():

@@ -77,8 +77,8 @@ def test_company_order_and_batch_size_do_not_matter(rank_reward):
 
 def test_what_a_thought_names_is_looked_up_in_its_prompt():
     true, false = (
-        "<think>red lamp likely</think><answer>red chair</answer>",
-        "<think>blue lamp</think><answer>x</answer>",
+        "<think>red lamp likely bought next</think><answer>red chair</answer>",
+        "<think>blue lamp likely bought next</think><answer>x</answer>",
     )
     one, two = score([0, 0], [true, false])  # group 0 shows item 0, the red lamp
     assert (one.terms.grounded, two.terms.grounded) == (1.0, 0.5)
