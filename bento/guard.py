@@ -5,6 +5,7 @@ Health and readiness are BentoML's own routes and pass by it.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import MutableMapping
@@ -14,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _KB = 1024
 _BUSY_SECONDS = 1  # until a refused client may try again
+_BODY_SECONDS = 10.0  # in which a body must have come: who sends slowly would keep others out of the room
 
 
 class _RefusedError(Exception):
@@ -33,20 +35,26 @@ class Guard:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let a request in, or answer 413, 415, 429 or 503."""
+        """Let a request in, or answer 408, 413, 415, 429 or 503."""
         runtime = scope["app"].state.runtime if scope["type"] == "http" else None
         if runtime is None:
             await self._app(scope, receive, send)
             return
-        status, begun = 500, time.perf_counter()
+        status, begun, entered = 500, time.perf_counter(), False
+
+        def leave() -> None:
+            nonlocal entered
+            if entered:
+                entered = False
+                runtime.room.leave()
 
         async def noting(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                leave()  # the work is done: who reads the answer slowly keeps nobody out
             await send(message)
 
-        entered = False
         try:
             wait = runtime.rate.wait_seconds(_client(scope))
             if wait:
@@ -54,14 +62,13 @@ class Guard:
             entered = runtime.room.enter()
             if not entered:
                 raise _RefusedError(503, "busy", "the service is busy", _BUSY_SECONDS)
-            body = await _read(scope, receive, runtime.settings.serve.max_body_kb * _KB)
+            body = await _in_time(scope, receive, runtime.settings.serve.max_body_kb * _KB)
             await self._app(scope, _again(body, receive), noting)
         except _RefusedError as refused:
             runtime.meters.refusal(refused.reason)
             await _refuse(refused, noting)
         finally:
-            if entered:
-                runtime.room.leave()
+            leave()
             runtime.meters.request(_pattern(scope.get("route")), status, time.perf_counter() - begun)
 
 
@@ -71,9 +78,17 @@ def _pattern(route: Any) -> str:  # noqa: ANN401 - Starlette's routes share no b
 
 
 def _client(scope: Scope) -> str:
-    # The peer alone: a header that names another client can be written by anybody.
+    # The peer alone: a header that names another client can be written by anybody (`bento.service` sees to it).
     client = scope.get("client")
     return str(client[0]) if client else "unknown"
+
+
+async def _in_time(scope: Scope, receive: Receive, most: int) -> bytes:
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            return await _read(scope, receive, most)
+    except TimeoutError:
+        raise _RefusedError(408, "slow", f"the body did not come in {_BODY_SECONDS:g} s") from None
 
 
 async def _read(scope: Scope, receive: Receive, most: int) -> bytes:

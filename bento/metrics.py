@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+from collections import Counter as Counted
 
+from rporec.serving.bands import LENGTHS, NAMES
 from rporec.serving.desk import Answer
 from rporec.serving.served import Served
 from rporec.serving.shadow import Comparison
@@ -39,6 +41,10 @@ class Meters:
         self._fallbacks = Counter(
             "rporec_fallbacks", "answers with less than asked for: no_reasoning, popularity", ["kind"]
         )
+        self._lengths = Histogram("rporec_history_items", "items of a history that the model reads", buckets=LENGTHS)
+        self._bands = Counter(
+            "rporec_history_popularity", "items of the histories asked for, by their rank in purchases", ["band"]
+        )
         self._version = Gauge(
             "rporec_model_version",
             "registered version; 0 = a package folder",
@@ -68,12 +74,15 @@ class Meters:
         self._times.labels(route).observe(seconds)
 
     def refusal(self, reason: str) -> None:
-        """Count a request that was refused: rate, busy, size, type."""
+        """Count a request that was refused: rate, busy, slow, size, type."""
         self._refused.labels(reason).inc()
 
     def answer(self, answer: Answer) -> None:
         """Count an answer."""
         self._seconds.labels(answer.source).observe(answer.seconds)
+        self._lengths.observe(min(len(answer.history), answer.served.recommender.settings.history_length))
+        for band, items in Counted(answer.served.bands[item] for item in answer.history).items():
+            self._bands.labels(NAMES[band]).inc(items)
         if answer.ranking == "popularity":
             self._fallbacks.labels("popularity").inc()
         elif answer.source == "none":

@@ -13,6 +13,7 @@ from bento.schemas import Refused
 _ABOUT = "Recommendations with their reasoning (RPORec)."
 _REFUSALS = {
     "400": "the request breaks its schema or a limit of the model",
+    "408": "the body did not come in time",
     "413": "the body is too large",
     "415": "the body is not JSON",
     "429": "too many requests from this client; see Retry-After",

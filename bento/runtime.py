@@ -72,6 +72,7 @@ class Runtime:
         if self.shadow is not None:
             self.shadow.stop()
         self.live.close()
+        self.desk.close()
         self.store.close()
 
     def _challenger(self) -> int | None:

@@ -80,6 +80,29 @@ class ModelInfo(BaseModel):
     package_hash: str
 
 
+class RefusedVersion(BaseModel):
+    """A version that was to serve and could not; the one before it serves on."""
+
+    version: int
+    package_hash: str
+    problem: str
+
+
+class About(ModelInfo):
+    """Which model answers, where it comes from and what it allows."""
+
+    verdict: str | None = Field(description="of the gates; null when a package folder was given")
+    data_age_days: int | None = Field(description="days since the model's data end; null where they have no dates")
+    stale: bool | None = Field(description="whether that is more than monitor.max_age_days")
+    lineage: dict[str, str]
+    registered: dict[str, str] = Field(description="tags of the registered version")
+    settings: dict[str, object] = Field(description="limits of the package, among others max_k and max_history")
+    items: int = Field(description="in the catalogue, those that were added among them")
+    refused: RefusedVersion | None
+    trouble: str | None = Field(description="what failed when a new model or items were last looked for")
+    challenger: int | None = Field(description="version that scores in the shadow")
+
+
 class HistoryItem(BaseModel):
     """A history item that speaks for a recommended one: by so many nats the recommendation falls without it."""
 

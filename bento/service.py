@@ -6,6 +6,7 @@ Health and readiness (`/healthz`, `/readyz`) are BentoML's own.
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING
 
 import bentoml
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
 log = logging.getLogger("rporec.service")
+# The server (uvicorn) takes a client's address from X-Forwarded-For where it trusts the peer, and unless it is told it
+# trusts everything on this machine: anybody here could be another client with each request, and have no limit. It reads
+# this variable after it has imported the service.
+os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
 
 
 class Door:
@@ -45,8 +50,12 @@ class RPORec:
     def __init__(self) -> None:
         from bento.application import application
         from bento.runtime import start
+        from rporec.release import record
 
         speak()
+        logging.getLogger("bentoml.access").addFilter(OneLine())
+        # Else a look for a new model that met an outage goes on for minutes after it.
+        os.environ.setdefault(record.RETRIES, record.FEW)
         try:
             self.runtime = start(settings.load())
         except InputError as error:
@@ -63,6 +72,17 @@ class RPORec:
     def close(self) -> None:
         """Stop threads, let go of the store."""
         self.runtime.close()
+
+
+class OneLine(logging.Filter):
+    """Keeps a line of the log one line: BentoML writes the path that a caller asks for, with whatever it decodes to."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Show line ends and other characters that nobody prints by their escapes."""
+        told = record.getMessage()
+        if not told.isprintable():
+            record.msg, record.args = told.encode("unicode_escape").decode("ascii"), ()
+        return True
 
 
 def speak() -> None:

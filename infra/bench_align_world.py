@@ -126,7 +126,8 @@ def make_head(world: World) -> Rechead:
         history_length=world.params.sequence.history_length, dropout=sizes.dropout,
     )  # fmt: skip
     histories = [np.asarray(history) for history in train["history"].to_list()]
-    transitions = Transitions.fit(histories, train["target"].to_list(), catalogue.n, sizes.transition_decay)
+    rows = (np.arange(train.height), train["target"].to_numpy())
+    transitions = Transitions.fit_groups(histories, rows, catalogue.n, sizes.transition_decay)
     history_head = HistoryHead(HistoryTower(shape, reader.items, world.params.run.seed), transitions)
     head = FusedHead(history_head, HeadWeights(tower=1.0, transition=1.0, prior=1.0))
     residual = ReasoningResidual(reader.items, world.params.run.seed)

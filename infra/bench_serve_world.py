@@ -34,6 +34,7 @@ from rporec.rechead.reader import Reader
 from rporec.rechead.residual import ReasoningResidual
 from rporec.rechead.tower import HistoryTower, TowerShape
 from rporec.release import layout, manifest
+from rporec.serving.fill import fill
 from rporec.serving.served import load
 from rporec.serving.store_sqlite import SqliteStore
 from rporec.transitions import Transitions
@@ -50,12 +51,23 @@ class Asked:
     """Histories as requests tell them, item ids, oldest first, each another one to the model.
 
     Args:
-        stored: reasoning is kept for these.
-        unknown: for these not.
+        stored: reasoning and rankings are kept for these.
+        unknown: for these nothing.
+        unranked: for these reasoning alone.
     """
 
     stored: list[list[str]]
     unknown: list[list[str]]
+    unranked: list[list[str]]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many histories of each kind of `Asked`."""
+
+    stored: int
+    unknown: int
+    unranked: int = 0
 
 
 def write_package(world: World, folder: Path, mark: str = "") -> str:
@@ -86,7 +98,7 @@ def mark_package(folder: Path, mark: str) -> str:
     return manifest.write(folder).package_hash
 
 
-def histories(world: World, stored: int, unknown: int) -> Asked:
+def histories(world: World, counts: Counts) -> Asked:
     """Return different histories of the world's users; of rows that come short, random items stand in."""
     rng, length = np.random.default_rng(0), world.params.sequence.history_length
     rows = pl.concat([world.parts[name].select("history") for name in ("test", "valid", "train")])
@@ -98,23 +110,28 @@ def histories(world: World, stored: int, unknown: int) -> Asked:
     for history in itertools.chain(real, drawn):
         if history:
             found.setdefault(history)
-        if len(found) == stored + unknown:
+        if len(found) == counts.stored + counts.unknown + counts.unranked:
             break
     ids = [[world.catalogue.item_ids[item] for item in history] for history in found]
-    return Asked(ids[:stored], ids[stored:])
+    known = counts.stored + counts.unknown
+    return Asked(ids[: counts.stored], ids[counts.stored : known], ids[known:])
 
 
 def keep_reasoning(package: Path, home: Path, asked: Asked, world: World) -> None:
-    """Keep reasoning for the histories of which some is to be stored, in the words in which a backbone writes."""
+    """Keep reasoning for the histories of which some is to be stored, in the words in which a backbone writes.
+
+    The rest is what `make reasoning` does: it finds reasoning written and ranks.
+    """
     served, catalogue = load(package), world.catalogue
     rng = np.random.default_rng(1)
     written = {}
-    for history in asked.stored:
+    for history in (*asked.stored, *asked.unranked):
         known, guess = served.finder.history(history).known, int(rng.integers(catalogue.n))
         thought = f"The buyer took {catalogue.titles[known[-1]]} and stays with {catalogue.brand(guess)}."
         written[served.key(known)] = Parsed(thought, item_line(guess, catalogue), well_formed=True, outside=0)
     store = SqliteStore(home / STORE)
     store.keep_reasoning(served.package_hash, written)
+    fill(served, store, {f"user {number}": history for number, history in enumerate(asked.stored)})
     store.close()
 
 

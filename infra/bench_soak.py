@@ -23,7 +23,7 @@ import torch
 from infra import bench_serve_server as server
 from infra.bench_serve import ROOMY, body
 from infra.bench_serve_client import Load, ask, ask_at_rate
-from infra.bench_serve_world import histories, keep_reasoning, mark_package, write_package
+from infra.bench_serve_world import Counts, histories, keep_reasoning, mark_package, write_package
 from infra.bench_world import arguments, make_world, tell
 from infra.worktree import find_checkout
 from rporec.release import lookup, manifest, registry
@@ -75,7 +75,7 @@ def prepare(folder: Path, home: Path, settings: str, count: int) -> tuple[list[b
     world = make_world(checkout, settings)
     packages = [folder / f"package-{number}" for number in range(SWAPS + 1)]
     write_package(world, packages[0])
-    asked = histories(world, count, 0)
+    asked = histories(world, Counts(count, 0))
     for number, package in enumerate(packages):
         if number:
             shutil.copytree(packages[0], package)

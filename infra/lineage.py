@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from infra import worktree
+from infra import remote, worktree
 from infra.worktree import git
 from rporec import config
 from rporec.errors import InputError
@@ -53,7 +53,14 @@ def look(checkout: Path, place: Place, version: Version, run: Kept) -> Found:
         kept=run,
         commit=_described(checkout, version.tags.get("git_commit", "")),
         parent=lookup.by_number(place.uri, version.model, int(against["version"])) if against else None,
+        owed_since=_owed_since(place, run),
     )
+
+
+def _owed_since(place: Place, run: Kept) -> str | None:
+    lock = run.file("dvc.lock")
+    entries = {} if lock is None else config.read_yaml(lock.read_text(encoding="utf-8"))["stages"]
+    return remote.owed_since(place.home, remote.hashes_of(entries))
 
 
 def _described(checkout: Path, commit: str) -> str:

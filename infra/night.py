@@ -16,18 +16,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from infra import last_night, overlay, reasoning, repro, run, workspace, worktree
+from infra import last_night, news, overlay, parent, reasoning, remote, repro, run, workspace, worktree
 from infra.workspace import Workspace
 from infra.worktree import git
 from rporec import config
 from rporec.data.sources import identity, place
 from rporec.errors import InputError
 from rporec.files import sha256_file
+from rporec.parent import NAME as PARENT
 from rporec.release import lookup, manifest, summary
 from steps.stage import guarded, home_folder
 
 log = logging.getLogger("rporec")
-_COMMITTED = ("dvc.lock", "params.yaml", "source.lock.json", *workspace.WEIGHTS, last_night.NAME)
+_COMMITTED = ("dvc.lock", "params.yaml", "source.lock.json", *workspace.WEIGHTS, last_night.NAME, PARENT)
 _OWN_KEYS = {"run": ("profile", "threads", "dvc_remote"), "nights": ("git_remote",)}
 _IDENTITY = ("-c", "user.name=rporec", "-c", "user.email=rporec@localhost")
 
@@ -76,6 +77,7 @@ def prepare(date: str) -> None:
         git(root, "reset", "--hard", "--quiet")
         if finished == profile:
             workspace.write_dvc_config(prepared(date))
+            _bring_again(prepared(date))
         else:
             _begin(checkout, root, profile, date)
     _compare_packages(checkout, root, date)
@@ -102,10 +104,23 @@ def _begin(checkout: Path, root: Path, profile: str, date: str) -> None:
     workspace.write_changed(root / "params.yaml", text)
     last_night.pin(root, space.home, params)
     workspace.settle(space)
+    parent.pin(space, date)
+
+
+def _bring_again(space: Workspace) -> None:
+    """Put the parent's outputs in place for a finished night; most often all of its stages are up to date without."""
+    try:
+        parent.bring(space)
+    except InputError as error:
+        log.warning("night: %s", error.problem)
 
 
 def stage(date: str, name: str) -> None:
-    """Run one stage of a prepared night unless it is up to date."""
+    """Run one stage of a prepared night unless it is up to date.
+
+    Raises:
+        SystemExit: with `news.SKIP`, after ingest, when nothing came in since the last finished night.
+    """
     space = prepared(date)
     with workspace.locked(space.checkout, space.root):
         before = repro.record_times(space.root)
@@ -113,21 +128,24 @@ def stage(date: str, name: str) -> None:
         repro.keep_records(space.root, space.home, repro.written_since(space.root, before))
         if name == "validate":
             last_night.keep(space.root, space.home, space.params)
+        if name == "ingest":
+            news.stop_without(space, date, _finished)
 
 
 def finish(date: str) -> dict[str, str]:
     """Commit the night's lock file on its branch and push where a remote is set; return what is handed on.
+
+    A remote that cannot be reached stops no night: what it lacks is owed to it, and later nights try again.
 
     Returns:
         `workspace`, `package_hash`, `commit`, `date`, `requirements_hash` (SHA-256 of its requirements.txt).
     """
     space = prepared(date)
     with workspace.locked(space.checkout, space.root):
+        worktree.drop_locks(space.root, f"nights/{date}")  # of a try that was killed while it committed
         _commit(space, date)
-        repro.push(space.root)
-        remote = space.params.nights.git_remote
-        if remote is not None:
-            git(space.root, "push", "--force", remote, f"HEAD:refs/heads/nights/{date}")
+        remote.push(space)
+        _push_branches(space)
     package_hash = manifest.read(space.root / summary.PACKAGE).package_hash
     commit = git(space.root, "rev-parse", "HEAD").strip()
     made = {
@@ -144,6 +162,20 @@ def _commit(space: Workspace, date: str) -> None:
     changed = git(space.root, "status", "--porcelain", "--untracked-files=no")
     if changed or _finished(space.checkout, date) is None:  # empty where all was committed before: it says finished
         git(space.root, *_IDENTITY, "commit", "--quiet", "--allow-empty", "--message", _message(date))
+
+
+def _push_branches(space: Workspace) -> None:
+    """Push the branches of all finished nights, so that those of a night without a connection follow."""
+    to = space.params.nights.git_remote
+    if to is None:
+        return
+    listed = git(space.root, "for-each-ref", "--format=%(refname) %(contents:subject)", "refs/heads/nights")
+    heads = [line.partition(" ") for line in listed.splitlines()]
+    finished = [ref for ref, _, subject in heads if subject == _message(ref.rpartition("/")[2])]
+    try:
+        git(space.root, "push", "--force", to, *(f"{ref}:{ref}" for ref in finished))
+    except InputError as error:
+        log.warning("the branches of nights are not pushed, the next night tries again: %s", error)
 
 
 def act(date: str, name: str, package_hash: str) -> None:
@@ -166,6 +198,7 @@ def act(date: str, name: str, package_hash: str) -> None:
             return
         run.act(space, name)
         if name == "promote":
+            remote.pay(space)
             run.report(space, set(), space.checkout / "reports" / "nights" / date)
 
 

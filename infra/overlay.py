@@ -1,6 +1,7 @@
 """params.yaml <- profiles/<profile>.yaml <- SET: merged, and checked by the one schema.
 
-An error names the layer that the offending value came from.
+A profile may stand on others: `extends: [online_retail, nightly]` lays their differences below its own, the first one
+lowest. An error names the layer that the offending value came from.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from ruamel.yaml import YAML
 from rporec import config
 from rporec.data.sources.place import is_database, require_fit
 from rporec.errors import InputError
+
+EXTENDS = "extends"  # the one key of a profile that is no section
 
 
 def merge(checkout: Path, profile: str, settings: str, place: str | None) -> tuple[dict[str, Any], config.Params]:
@@ -138,7 +141,35 @@ def _profile(checkout: Path, name: str) -> dict[str, Any]:
             rule=f"one of {', '.join(names)}",
             cure="choose one of them, or add profiles/<name>.yaml with the differences",
         )
-    return {} if name == "demo" else read(checkout / "profiles" / f"{name}.yaml")
+    return {} if name == "demo" else differences(checkout, name)
+
+
+def differences(checkout: Path, name: str) -> dict[str, Any]:
+    """Return what a profile changes in params.yaml, with what the profiles change that it extends.
+
+    Args:
+        checkout: where profiles/ lies.
+        name: a file there; those that it extends may extend none themselves.
+
+    Raises:
+        InputError: a file is missing or no YAML mapping, or `extends` is no list of names.
+    """
+    file = checkout / "profiles" / f"{name}.yaml"
+    own = read(file)
+    below = own.pop(EXTENDS, [])
+    known = {path.stem for path in (checkout / "profiles").glob("*.yaml")} - {name}
+    merged: dict[str, Any] = {}
+    for base in below if isinstance(below, list) else [below]:
+        named = isinstance(base, str) and base in known
+        layer = read(checkout / "profiles" / f"{base}.yaml") if named else None
+        if layer is None or EXTENDS in layer:
+            raise InputError(
+                "a profile cannot be extended",
+                file=file, field=EXTENDS, value=base, rule="a list of other profiles that extend none themselves",
+                cure=f"name some of {', '.join(sorted(known))}",
+            )  # fmt: skip
+        merged = combine(merged, layer)
+    return combine(merged, own)
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from rporec.release.signature import trust_of
 from steps.stage import guarded
 
 log = logging.getLogger("rporec")
-_OTHERS = (lookup.PREVIOUS, lookup.CHALLENGER)  # their reasoning stays: a rollback must not begin with an empty store
 
 
 def fill_store(space: Workspace) -> None:
@@ -28,6 +27,7 @@ def fill_store(space: Workspace) -> None:
     from rporec import tables
     from rporec.release import build
     from rporec.serving import served
+    from rporec.serving.extend import extend
     from rporec.serving.fill import fill, user_histories
     from rporec.serving.open_store import open_store
 
@@ -50,14 +50,16 @@ def fill_store(space: Workspace) -> None:
     histories = user_histories(events, space.params.serve.active_days, most)
     store = open_store(os.environ.get("RPOREC_STORE") or space.params.serve.store, space.home)
     try:
+        champion = extend(champion, store.items(champion.name))  # as the service ranks
         done = fill(champion, store, histories)
-        others = [lookup.by_alias(place.uri, model, alias) for alias in _OTHERS]
-        store.forget({champion.package_hash, *(other.package_hash for other in others if other is not None)})
+        # What other aliases name stays: a rollback must not begin with an empty store. And what other profiles' aliases
+        # name: they share the store.
+        store.forget({champion.package_hash, *lookup.aliased(place.uri)})
     finally:
         store.close()
     log.info(
-        "reasoning: version %d of %s, %d active users, %d histories, %d written now",
-        version.number, model, done.users, done.histories, done.written,
+        "reasoning: version %d of %s, %d active users, %d histories, %d written now, %d ranked now",
+        version.number, model, done.users, done.histories, done.written, done.ranked,
     )  # fmt: skip
 
 

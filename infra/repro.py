@@ -82,23 +82,6 @@ def _told(place: str) -> Iterator[None]:
         os.environ["RPOREC_DATA"] = ""
 
 
-def push(root: Path, *stages: str) -> None:
-    """Copy what dvc.lock names, of these stages or of all, to the default DVC remote.
-
-    Raises:
-        InputError: the remote cannot be reached.
-    """
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo
-
-    os.chdir(root)  # DVC looks for a stage's name in the current folder
-    try:
-        with Repo(str(root)) as repo:
-            repo.push(targets=list(stages) or None)
-    except DvcException as error:
-        raise _translated(error, root) from error
-
-
 def own_cache(root: Path, shared: Path) -> None:
     """Give a worktree a DVC cache of its own, empty, and name the shared one as a place to fetch from."""
     from configobj import ConfigObj

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infra import overlay, repro, workspace, worktree
+from infra import overlay, parent, repro, workspace, worktree
 from infra.workspace import Workspace
 from infra.worktree import git
 from rporec import config
@@ -127,6 +127,7 @@ def prepare(checkout: Path, root: Path, original: Original, data: str | None) ->
     params = config.parse(overlay.combine(today, {"run": run}), str(root / "params.yaml"))
     space = Workspace(checkout, root, home_folder(checkout), data, params, {}, {})
     workspace.write_dvc_config(space)
+    parent.bring(space)
     repro.own_cache(root, space.home / "dvc" / "cache")
     return space
 

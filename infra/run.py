@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from infra import last_night, repro, workspace
+from infra import last_night, remote, repro, service, workspace
 from infra.workspace import Workspace
 from rporec.errors import InputError
 from rporec.files import atomic_file, read_json, write_json, write_text
@@ -121,6 +121,7 @@ def judge(space: Workspace) -> None:
     model = lookup.model_name(space.params.run.profile)
     where = summary.standing(space.root, registry_uri(space), model)
     if where.settled and where.version is not None:
+        remote.pay(space)
         return
     mark = space.root / "records" / ".judged"
     key = _judgement_key(space, where.package_hash)
@@ -129,7 +130,7 @@ def judge(space: Workspace) -> None:
     if where.unjudged:
         act(space, "gate")
     if read_json(space.root / summary.GATES)["verdict"] == "pass":
-        repro.push(space.root, "ingest")  # first: a version is made again from its number and the DVC remote
+        remote.push(space, "ingest")  # first: a version is made again from its number and the DVC remote
     act(space, "promote")  # a failing package too: it stays in MLflow as a run
     write_text(mark, _judgement_key(space, where.package_hash))
 
@@ -159,16 +160,10 @@ def serve(space: Workspace) -> NoReturn:
             "there is no champion to serve", field="PROFILE", value=model, rule="alias champion in the registry",
             cure="make run first, with the same PROFILE",
         )  # fmt: skip
-    env = {**os.environ, **workspace.environment(space)}
-    for name in (workspace.MARK, workspace.RUN):
-        env.pop(name)  # the service outlives runs, it is no orphan of one
-    if env.pop("RPOREC_PACKAGE", ""):
+    if os.environ.get("RPOREC_PACKAGE", ""):
         log.info("serve: RPOREC_PACKAGE is left out, this serves the champion alone")
-    env.setdefault("BENTOML_HOME", str(space.home / "bentoml"))
-    where = ["--host", "127.0.0.1", "--port", str(space.params.serve.port)]
-    command = [sys.executable, "-m", "bentoml", "serve", "bento.service:RPORec", *where]
     os.chdir(space.root)
-    os.execve(sys.executable, command, env)
+    os.execve(sys.executable, service.command(space.params.serve.port), service.environment(space))
 
 
 def registry_uri(space: Workspace) -> str:

@@ -7,6 +7,7 @@ Not the run itself: see infra/run.py.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import secrets
 import sys
@@ -20,16 +21,19 @@ import psutil
 
 from infra import last_night, overlay
 from infra.worktree import copy_sources, ensure_worktree, find_checkout, git
-from rporec import config, weights
+from rporec import config, parent, weights
 from rporec.data.sources import identity, place
 from rporec.errors import InputError
 from rporec.files import read_json, write_json, write_text
 from steps.stage import home_folder
 
+log = logging.getLogger("rporec")
+
 # In the environment of every process of a run. The folder is for people and tests who look at processes; orphans are
 # told by the token alone, since a user's own shell may have the folder set.
 MARK, RUN = "RPOREC_WORKSPACE", "RPOREC_RUN"
 TOKEN = secrets.token_hex(8)  # of the run that this process drives
+_TASK = ("AIRFLOW_CTX_DAG_ID", "AIRFLOW_CTX_DAG_RUN_ID", "AIRFLOW_CTX_TASK_ID")  # Airflow sets them for its tasks
 
 WEIGHTS = ("backbone.lock.json", "rechead.lock.json")  # deps of these stages in dvc.yaml
 
@@ -104,6 +108,8 @@ def existing(profile: str, folder: Path) -> Workspace:
 def locked(checkout: Path, root: Path) -> Iterator[None]:
     """Hold the workspace `root` for this process; end what a dead run left running there.
 
+    A worker that was killed leaves its task running, and Airflow tries that task again: the earlier try is ended.
+
     Raises:
         InputError: another living run holds it.
     """
@@ -111,20 +117,44 @@ def locked(checkout: Path, root: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+", encoding="utf-8") as stream:
         stream.seek(0)
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _taken(stream):
             process = stream.read().partition(" ")[0] or "unknown"
-            raise InputError(
-                f"another run (process {process}) works in this folder",
-                file=root,
-                cure="wait until it is done, or choose another PROFILE",
-            ) from None
+            if not (_end_earlier_try(process) and _taken(stream)):
+                raise InputError(
+                    f"another run (process {process}) works in this folder",
+                    file=root,
+                    cure="wait until it is done, or choose another PROFILE",
+                )
+            stream.seek(0)
         dead = set(stream.read().split()[1:]) - {TOKEN}
         _sign(stream, TOKEN, *dead)  # the dead stay named until their processes are ended: this one may be killed too
         end_orphans(dead)
         _sign(stream, TOKEN)
         yield
+
+
+def _taken(stream: TextIO) -> bool:
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _end_earlier_try(process: str) -> bool:
+    """Kill a process when it runs the very Airflow task that this one runs; return whether it did."""
+    own = tuple(os.environ.get(name, "") for name in _TASK)
+    try:
+        holder = psutil.Process(int(process))
+        known = holder.environ()
+        if not all(own) or tuple(known.get(name, "") for name in _TASK) != own:
+            return False
+        holder.kill()
+        holder.wait(timeout=10)
+    except (psutil.Error, OSError, ValueError):
+        return False
+    log.warning("process %s, an earlier try of this task that outlived its worker, was ended", process)
+    return True
 
 
 def _sign(stream: TextIO, *tokens: str) -> None:
@@ -161,6 +191,7 @@ def prepare(space: Workspace) -> None:
         copy_sources(space.checkout, space.root, skip=place.local(space.data))
         write_changed(space.root / "params.yaml", overlay.apply(space.checkout / "params.yaml", space.overlay))
     last_night.pin(space.root, space.home, space.params)
+    write_changed(space.root / parent.NAME, "{}\n")  # nights alone go on from a champion: infra/parent.py
     settle(space)
 
 

@@ -14,7 +14,15 @@ from rporec.files import atomic_file
 
 # A workspace has its own.
 OWN = frozenset(
-    {"dvc.lock", "source.lock.json", "backbone.lock.json", "rechead.lock.json", "last_night.json", "params.yaml"}
+    {
+        "dvc.lock",
+        "source.lock.json",
+        "backbone.lock.json",
+        "rechead.lock.json",
+        "last_night.json",
+        "parent.json",
+        "params.yaml",
+    }
 )
 
 
@@ -49,8 +57,7 @@ def ensure_worktree(checkout: Path, root: Path, commit: str, branch: str = "") -
         (fresh / ".git").replace(root / ".git")
         shutil.rmtree(fresh)
         git(checkout, "worktree", "repair", str(root))
-    admin = Path(git(root, "rev-parse", "--absolute-git-dir").strip())
-    (admin / "index.lock").unlink(missing_ok=True)  # left by a killed git; the workspace lock is held
+    drop_locks(root, branch)
     if branch:
         git(root, "update-ref", f"refs/heads/{branch}", commit)
         git(root, "symbolic-ref", "HEAD", f"refs/heads/{branch}")
@@ -59,11 +66,25 @@ def ensure_worktree(checkout: Path, root: Path, commit: str, branch: str = "") -
     git(root, "read-tree", commit)
 
 
+def drop_locks(root: Path, branch: str = "") -> None:
+    """Remove what a killed git left locked in a worktree and its branch (call it with the workspace lock held)."""
+    admin = Path(git(root, "rev-parse", "--absolute-git-dir").strip())
+    shared = Path(git(root, "rev-parse", "--path-format=absolute", "--git-common-dir").strip())
+    own = [admin / "index.lock", admin / "HEAD.lock"]
+    for lock in [*own, shared / "refs" / "heads" / f"{branch}.lock"] if branch else own:
+        lock.unlink(missing_ok=True)
+
+
 def fresh_worktree(checkout: Path, root: Path, commit: str) -> None:
     """Make a git worktree at `root` on `commit` with nothing but its files; what was there before is removed."""
     _forget(checkout, root)
     root.parent.mkdir(parents=True, exist_ok=True)
     git(checkout, "worktree", "add", "--force", "--detach", str(root), commit)
+
+
+def remove_worktree(checkout: Path, root: Path) -> None:
+    """Remove a git worktree with all its files; its branch stays."""
+    _forget(checkout, root)
 
 
 def _is_worktree(root: Path) -> bool:

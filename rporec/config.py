@@ -66,6 +66,9 @@ class CotParams(Section):
     temperature: float = Field(ge=0, le=2, description="0 = greedy")
     batch_size: int = Field(ge=1, description="prompts generated together")
     shard_groups: int = Field(ge=1, description="groups a resumable shard")
+    engine: Literal["local", "ray"] = Field(description="who writes: this process, or workers of a Ray cluster")
+    workers: int = Field(ge=1, description="workers of engine ray, each with run.threads CPUs, and a GPU on cuda")
+    ray_address: str | None = Field(description="a running Ray cluster; null = engine ray starts one on this machine")
 
 
 class RecheadParams(Section):
@@ -81,6 +84,7 @@ class RecheadParams(Section):
     heads: int = Field(ge=1, description="attention heads of the history tower")
     dropout: float = Field(ge=0, lt=1, description="share dropped in training")
     epochs: int = Field(ge=1, description="most passes over train; the number used is chosen on valid")
+    warm_epochs: int = Field(ge=1, description="most passes of a night whose towers go on from the champion's")
     patience: int = Field(ge=1, description="epochs without a better valid NDCG@10 before a fit stops")
     batch_size: int = Field(ge=1, description="groups a batch")
     learning_rate: float = Field(gt=0, lt=1, description="AdamW")

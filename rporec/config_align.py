@@ -68,7 +68,11 @@ class AlignParams(Section):
     temperature: float = Field(gt=0, le=2, description="sampling temperature of the rollouts")
     learning_rate: float = Field(gt=0, lt=1, description="AdamW")
     beta: float = Field(ge=0, description="weight of the KL divergence to the backbone")
-    epsilon: float = Field(gt=0, lt=1, description="clip of the probability ratio")
+    epsilon: float = Field(
+        gt=0, lt=1,
+        description="clip of the probability ratio; each batch is learned from once, by the policy that wrote it, so "
+        "the ratio is 1 and nothing is clipped yet",
+    )  # fmt: skip
     loss_type: Literal["grpo", "bnpo", "dr_grpo", "dapo"] = Field(description="TRL's loss")
     scale_rewards: Literal["group", "batch", "none"] = Field(description="what the advantages are divided by")
     top_entropy_quantile: Rate = Field(description="share of tokens, by entropy, that carry the gradient")

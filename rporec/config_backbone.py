@@ -78,6 +78,11 @@ class BackboneParams(Section):
     layers: int = Field(ge=1, description="transformer layers (embedded)")
     heads: int = Field(ge=1, description="attention heads (embedded)")
     epochs: int = Field(ge=0, description="passes over the fine-tuning texts; 0 = no fine-tuning")
+    warm_epochs: float = Field(
+        gt=0,
+        le=1,
+        description="share of the fine-tuning texts, the newest, for a night that goes on from the champion's",
+    )
     batch_tokens: int = Field(ge=64, description="tokens a fine-tuning batch")
     learning_rate: float = Field(gt=0, lt=1, description="peak of AdamW")
     prompt_items: int = Field(ge=1, description="newest history items shown in the prompt")

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from rporec.config_data import Section, Share
+
+ConnectionId = Annotated[str, Field(pattern=r"^[\w.-]+$")]
 
 
 class PackageParams(Section):
@@ -53,6 +55,7 @@ class PromoteParams(Section):
         ge=0, description="by how much any ranking metric of a version made again may differ, absolute"
     )
     show_items: int = Field(ge=1, description="recommendations printed after a promotion")
+    smoke_seconds: float = Field(gt=0, description="seconds until the service must answer with a new champion")
 
 
 class ServeParams(Section):
@@ -91,10 +94,25 @@ class NightsParams(Section):
     schedule: str | None = Field(min_length=1, description="cron, UTC; null = only by hand")
     retries: int = Field(ge=0, description="retries of a task")
     retry_seconds: float = Field(ge=0, description="first wait before a retry, doubled each time")
+    warm_start: bool = Field(description="whether a night goes on from the champion's weights")
+    scratch_every: int = Field(ge=0, description="nights; every n-th, counted by date, is from scratch; 0 = none")
     git_remote: str | None = Field(description="where night branches are pushed; null = nowhere")
+    heavy: list[str] = Field(description="stages that take a slot of the pool")
+    pool: str = Field(min_length=1, max_length=256, description="Airflow pool of the heavy stages")
+    pool_slots: int = Field(ge=1, description="heavy stages that run at once")
+    deadline_minutes: float = Field(gt=0, description="minutes from the start of a night until it counts as late")
+    notify: list[ConnectionId] = Field(description="Airflow connections that are told of failures; none = nobody")
+    keep_days: int = Field(ge=1, description="days that the files of a night are kept at least")
+    clean_schedule: str | None = Field(min_length=1, description="cron of housekeeping, UTC; null = only by hand")
 
 
 class MonitorParams(Section):
-    """What the service says about its own freshness."""
+    """What is watched of the service, and when it is told."""
 
     max_age_days: int = Field(ge=1, description="days after the champion's data end at which it counts as stale")
+    watch_schedule: str | None = Field(min_length=1, description="cron, UTC; null = only by hand")
+    timeout: float = Field(gt=0, description="seconds in which the service must answer")
+    min_requests: int = Field(ge=1, description="answers without which shares and drift are not judged")
+    max_popularity: Share = Field(description="share of answers that may be plain popularity")
+    max_no_reasoning: Share = Field(description="share of answers that may lack reasoning")
+    drift_psi: float = Field(gt=0, description="population-stability index above which requests have drifted")

@@ -66,6 +66,7 @@ COMPLETIONS = Table(
 COMPOSED = Table("composed", {"row_id": _I64, "thought": _STR, "answer": _STR})
 # Every row that the backbone learned from, in a text or in a count: nothing that is written for it may be read.
 LEARNED = Table("learned", {"row_id": _I64})
+KNOWN = Table("known", {"item_id": _STR})  # the catalogue, in the order of the items' indices
 ROLLOUTS = Table(
     "rollouts",
     {

@@ -37,26 +37,6 @@ class Transitions:
     half_life: float | None = None
 
     @staticmethod
-    def fit(
-        histories: Sequence[History],
-        targets: Sequence[int] | np.ndarray,
-        n_items: int,
-        decay: float,
-        half_life: float | None = None,
-    ) -> Transitions:
-        """Count over rows.
-
-        Args:
-            histories: one a row, item indices, oldest first; may be empty. Rows in time order.
-            targets: [n] item index a row.
-            n_items: N.
-            decay: in (0, 1].
-            half_life: in shares of the n rows, above 0; None = all rows count alike.
-        """
-        rows = np.asarray(targets, dtype=np.int64)
-        return Transitions.fit_groups(histories, (np.arange(len(rows)), rows), n_items, decay, half_life)
-
-    @staticmethod
     def fit_groups(
         histories: Sequence[History],
         rows: tuple[np.ndarray, np.ndarray],
@@ -64,14 +44,14 @@ class Transitions:
         decay: float,
         half_life: float | None = None,
     ) -> Transitions:
-        """Count over groups of rows that share a history; the same as `fit` with the history repeated, but faster.
+        """Count over groups of rows that share a history; the same as with one group a row, but faster.
 
         Args:
-            histories: one a group, in time order.
+            histories: one a group, item indices, oldest first; may be empty. Groups in time order.
             rows: [n] place of each row's group, and [n] its target; in time order.
             n_items: N.
-            decay: as in `fit`.
-            half_life: as in `fit`.
+            decay: in (0, 1].
+            half_life: in shares of the n rows, above 0; None = all rows count alike.
         """
         owner, targets = rows
         weights = recency(len(targets), half_life)
@@ -91,12 +71,6 @@ class Transitions:
         """Return decayed counts of what followed the items of each history, [B, N] float32, at least 0."""
         found = weigh(histories, self.n_items, self.decay) @ self.counts
         return np.asarray(found.toarray(), dtype=np.float32)
-
-    def followers(self, item: int, k: int) -> list[tuple[int, float]]:
-        """Return the k items that followed `item` most (index, decayed count), most first, ties by index."""
-        row = self.counts[[item]]
-        best = sorted(zip(row.indices.tolist(), row.data.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0]))
-        return [(int(index), float(count)) for index, count in best[:k]]
 
     def log_probabilities(self, histories: Sequence[History], prior: float) -> np.ndarray:
         """Return log P(next | history) with `prior` pseudo-counts spread by popularity, [B, N] float32, finite.

@@ -14,7 +14,7 @@ import polars as pl
 from rporec import tables
 from rporec.align import rounds
 from rporec.align.checkpoints import is_finished
-from rporec.align.curves import curve
+from rporec.align.curves import Journal, curve
 from rporec.align.gather import Texts, gather_heldout, gather_prompts, load_head
 from rporec.align.rounds import Begin, Material, Round
 from rporec.align.run import Trained, train_policy
@@ -150,6 +150,9 @@ def learn(stage: Stage, given: Given, begin: Begin) -> Trained:
     setup = Setup(
         begin.policy, begin.work, run.seed, stage.params.backbone.max_completion_tokens, run.device,
         {"rechead": sha256_path(begin.recheads)},
+        # Else each round could fall by the margin once more.
+        Journal(first_round(stage).work / "journal").rows()[0] if begin.number > 1 else None,
+        stage.params.backbone.dtype,
     )  # fmt: skip
     writer = backbone if begin.number == 1 else load_writer(begin.policy, device=run.device)
     return train_policy(params, setup, writer, [(group, known.prompts[group]) for group in order], scorer, heldout)

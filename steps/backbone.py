@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 import numpy as np
 import polars as pl
 
-from rporec import tables, weights
+from rporec import parent, tables, weights
 from rporec.backbone.device import require_device
 from rporec.backbone.learn import Learned, Material, Means, learn_to_write
 from rporec.backbone.taught import KEPT
 from rporec.catalogue import Catalogue
 from rporec.encode.static import StaticEncoder
-from rporec.files import atomic_file, write_json
+from rporec.files import atomic_file, read_json, write_json
 from rporec.reasoning import lookup
 from steps.stage import Outcome, Stage, run_stage
 
+log = logging.getLogger("rporec")
 TEXT_DIM = 128  # entries of the vectors by which items are near in text
 
 
@@ -27,6 +29,8 @@ def backbone(stage: Stage) -> Outcome:
     weights.require(weights.of_backbone(params, stage.root), stage.root / "backbone.lock.json", "backbone.name")
     rows = tables.read(stage.inputs("sequence/train.parquet"), tables.ROWS)
     catalogue = Catalogue.from_table(tables.read(stage.inputs("ingest/items.parquet"), tables.ITEMS))
+    start, before = going_on(stage, rows)
+    log.info("backbone: %s", start.why)
     near = neighbours(catalogue, params.evidence.neighbours, run.seed)
     lookup.save_neighbours(near, stage.new / "neighbours.safetensors")
     material = Material(
@@ -34,12 +38,13 @@ def backbone(stage: Stage) -> Outcome:
         held_out=rows.filter(pl.col("slice") == "reason"),
         catalogue=catalogue,
         near=near,
+        parent=start.folder / "model" if start.folder else None,
     )
     means = Means(stage.work, stage.home / "teacher", run.device, os.environ.get("RPOREC_TEACHER_KEY"))
     learned = learn_to_write(material, params, run.seed, means)
     learned.writer.save(stage.new / "model")
     tables.write(learned.composed, stage.new / "composed.parquet", tables.COMPOSED)
-    tables.write(learned.rows, stage.new / "learned.parquet", tables.LEARNED)
+    tables.write(all_learned(learned.rows, rows, before), stage.new / "learned.parquet", tables.LEARNED)
     losses = learned.tuned.losses
     curve = pl.DataFrame(
         {"step": range(1, len(losses) + 1), "loss": losses}, schema={"step": pl.Int64, "loss": pl.Float64}
@@ -49,7 +54,8 @@ def backbone(stage: Stage) -> Outcome:
     summary = _summary(learned)
     parameters = sum(weight.numel() for weight in learned.writer.model.parameters())
     made_by = {"source": params.source, "name": params.name, "teacher": params.teacher.model, "parameters": parameters}
-    write_json(stage.new / "backbone.json", {**made_by, **summary})
+    told = {"start": start.why, "learned_until": parent.newest(material.fit, before)}
+    write_json(stage.new / "backbone.json", {**made_by, **summary, **told})
     if learned.lessons:
         write_json(stage.new / "teacher.json", {str(row): text for row, text in learned.lessons.texts.items()})
     loss = "" if learned.held_out_loss is None else f", held-out loss {learned.held_out_loss:.3f}"
@@ -59,6 +65,31 @@ def backbone(stage: Stage) -> Outcome:
         metrics={name: float(value) for name, value in {**summary, **_asked_now(learned)}.items() if value is not None},
         files=("backbone.json", "curve.csv"),
     )
+
+
+def going_on(stage: Stage, rows: pl.DataFrame) -> tuple[parent.Start, int | None]:
+    """Return where the backbone begins, and the newest timestamp (s UTC) that it has learned before; None = fresh.
+
+    It goes on from the parent's only where that, and what that went on from, learned nothing as late as tonight's
+    slice reason: what it writes for reason, align, valid and test must come from rows before them.
+    """
+    start = parent.begin(stage.root, "backbone")
+    if start.folder is None:
+        return start, None
+    if not stage.params.backbone.epochs:
+        return start.refused("backbone.epochs is 0, so nothing was learned"), None
+    until = read_json(start.folder / "backbone.json").get("learned_until")
+    if not parent.is_clean(until, parent.oldest(rows.filter(pl.col("slice") != "fit"))):
+        return start.refused("the parent's backbone has learned rows that must be new tonight"), None
+    return start, until
+
+
+def all_learned(own: pl.DataFrame, rows: pl.DataFrame, before: int | None) -> pl.DataFrame:
+    """Return the table LEARNED: tonight's own rows, and those of train that forebears can have learned."""
+    if before is None:
+        return own
+    earlier = rows.filter(pl.col("timestamp") <= before).select("row_id")
+    return pl.concat([own, earlier]).unique().sort("row_id")
 
 
 def neighbours(catalogue: Catalogue, wanted: int, seed: int) -> np.ndarray:

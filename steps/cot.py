@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from rporec import tables
+from rporec.backbone.cluster import crew_of
 from rporec.backbone.device import require_device
 from rporec.backbone.source import load_writer
 from rporec.backbone.write import Written, groups_of, write_completions, writing_of
@@ -25,6 +26,7 @@ def cot(stage: Stage) -> Outcome:
     """Write the completions of slices reason, valid and test, and a summary."""
     params, backbone, run = stage.params.cot, stage.params.backbone, stage.params.run
     require_device(run.device)
+    crew = crew_of(params, stage.inputs("backbone/model"), backbone.dtype, run.device, run.threads)
     catalogue = Catalogue.from_table(tables.read(stage.inputs("ingest/items.parquet"), tables.ITEMS))
     files = [stage.inputs(f"sequence/{name}.parquet") for name in ("train", "valid", "test")]
     rows = pl.concat([tables.read(file, tables.ROWS) for file in files])
@@ -36,7 +38,7 @@ def cot(stage: Stage) -> Outcome:
     # In the number format that is served: what is judged must be what users get.
     writer = load_writer(stage.inputs("backbone/model"), backbone.dtype, run.device)
     asked = groups.filter(pl.col("slice").is_in(SLICES))
-    written = write_completions(writer, asked, catalogue, writing, stage.work, evidence)
+    written = write_completions(writer, asked, catalogue, writing, stage.work, evidence, crew)
     tables.write(written.completions, stage.new / "completions.parquet", tables.COMPLETIONS)
     summary = _summary(written)
     write_json(stage.new / "cot.json", summary)

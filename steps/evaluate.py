@@ -9,6 +9,7 @@ import polars as pl
 
 from rporec import tables
 from rporec.align.shipped import recheads_of, recheads_of_backbone
+from rporec.backbone.tokens import require_same_tokenizer
 from rporec.baselines.fit import fit_all
 from rporec.catalogue import Catalogue
 from rporec.evaluation import frames, samples, scoring, written
@@ -29,6 +30,7 @@ SAMPLES = 6  # reasoning samples a kind
 
 def evaluate(stage: Stage) -> Outcome:
     """Rank the test rows by the shipped model, its variants and the baselines, and write down how they compare."""
+    require_same_tokenizer(stage.inputs("align/policy"), stage.inputs("backbone/model"))
     train, valid, rows = (read(stage, f"sequence/{part}.parquet", tables.ROWS) for part in ("train", "valid", "test"))
     catalogue = Catalogue.from_table(read(stage, "ingest/items.parquet", tables.ITEMS))
     test, known = scoring.TestSet.from_rows(rows), pl.concat([train, valid])

@@ -18,7 +18,7 @@ from rporec.evaluation import judge, trial
 from rporec.evaluation.candidate import Candidate
 from rporec.evaluation.page import run_page
 from rporec.files import write_json, write_text
-from rporec.release import lookup, recall, registry, summary
+from rporec.release import lookup, recall, record, registry, summary
 from rporec.release.place import locate
 from steps.stage import guarded
 
@@ -31,7 +31,8 @@ def gate(root: Path) -> dict[str, Any]:
     A package that has been champion keeps the verdict that it once got.
 
     Raises:
-        InputError: the package, the evaluation or a rival's package is missing, changed, or not of one run.
+        InputError: the package, the evaluation or a rival's package is missing, changed, or not of one run; or MLflow
+            stayed away too long.
     """
     started = time.monotonic()
     params = config.load(root / "params.yaml")
@@ -39,7 +40,8 @@ def gate(root: Path) -> dict[str, Any]:
     # comparable with the champion that it is to replace. Promotion, Bento and service ask for the signature.
     place = locate(root, os.environ)
     candidate = Candidate.load(root / "outputs")
-    known = registry.registered(place, lookup.model_name(params.run.profile), candidate.package_hash)
+    model, patience = lookup.model_name(params.run.profile), params.promote.outage_seconds
+    known = record.patiently(lambda: registry.registered(place, model, candidate.package_hash), patience, place.uri)
     if known is None:
         stated = trial.judged(candidate, place, params)
     else:
@@ -52,7 +54,7 @@ def gate(root: Path) -> dict[str, Any]:
 def write(root: Path, params: config.Params, stated: dict[str, Any], seconds: float) -> None:
     """Write the verdict, the report with verdict and times, and the record of this act."""
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    record = {
+    left = {
         "stage": "gate",
         "params": params.gate.model_dump(mode="json"),
         "metrics": {"look": stated["look"]["number"]},
@@ -61,13 +63,14 @@ def write(root: Path, params: config.Params, stated: dict[str, Any], seconds: fl
         "seconds": round(seconds, 2),
         "peak_mb": round(peak_mb, 1),
     }
-    write_json(root / "records" / "gate.json", record)
+    write_json(root / "records" / "gate.json", left)
     write_text(root / "reports" / "report.html", run_page(root, f"RPORec: {params.run.profile}", stated))
     write_json(root / summary.GATES, stated)
 
 
 def main() -> None:
     """Judge the package of the current folder and print the verdict."""
+    os.environ.setdefault(record.RETRIES, record.FEW)
     stated = gate(Path.cwd())
     log.info("gate: what was asked, and the answers\n%s", judge.table(stated))
     failed = ", ".join(one["name"] for one in stated["gates"] if one["status"] == "fail")

@@ -7,6 +7,7 @@ from typing import Any
 
 from rporec import tables
 from rporec.align.shipped import recheads_of
+from rporec.backbone.tokens import require_same_tokenizer
 from rporec.config import Params
 from rporec.files import read_json
 from rporec.release import build, signature
@@ -32,6 +33,7 @@ NOT_SHAPING: dict[str, Any] = {"serve": RUNNING, "backbone": {"teacher": ASKING}
 def package(stage: Stage) -> Outcome:
     """Build the package from the shipped writer, the final Rechead, the catalogue and the evaluation."""
     params = stage.params
+    require_same_tokenizer(stage.inputs(SHIPPED["policy"]), stage.inputs(SHIPPED["backbone"]))
     ships = str(read_json(stage.inputs("align/align.json"))["ships"])
     interactions, items = stage.inputs("ingest/interactions.parquet"), stage.inputs("ingest/items.parquet")
     events = tables.read(interactions, tables.INTERACTIONS)

@@ -81,8 +81,7 @@ def main() -> None:
     parser.add_argument("--challenger", action="store_true", help="make it the challenger; the champion stays")
     given = parser.parse_args()
     aim: Aim = "challenger" if given.challenger else "champion"
-    # Waiting is done here, with words (record.patiently); MLflow's own seven silent retries would double it.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    os.environ.setdefault(record.RETRIES, record.FEW)
     guarded(lambda: promote(Path.cwd(), must=given.must, aim=aim, again=given.again))
 
 

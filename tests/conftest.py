@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.worlds import World, shared_world
 
@@ -52,28 +54,49 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
 
 
+# Files that work in the shared world. They go to one process, which begins with them: two would wait for each other. Of
+# the rest each file is kept on one process, for its fixtures. (xdist's own groups do not work with this pytest.)
+_IN_WORLD = (
+    "tests/test_pipeline.py",
+    "tests/test_gates_bite.py",
+    "tests/test_readme_commands.py",
+    "tests/test_reproduce.py",
+    "tests/test_resume.py",
+    "tests/test_bad_input.py",
+    "tests/infra/test_ablate.py",
+    "tests/infra/test_study.py",
+)
+
+
 @pytest.fixture(scope="session")
 def world(base: Path) -> World:
     """A clone after one undisturbed run of profile tiny."""
     return shared_world(base)
 
 
-# Long files first, each kept on one process: the two processes end at about the same time.
-_LONG = (
-    "test_pipeline.py",
-    "test_resume.py",
-    "test_gates_bite.py",
-    "dags/test_night.py",
-    "test_readme_commands.py",
-    "test_bad_input.py",
-)
+class _Files(LoadScopeScheduling):
+    """Keeps a file on one process, and the files of the world together."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::")[0]
+        return "world" if file in _IN_WORLD else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    """Say which tests belong on one process."""
+    return _Files(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the long files first."""
+    """Put the files of the world first; refuse one that is not listed as such."""
+    for item in items:
+        file = item.nodeid.split("::")[0]
+        if isinstance(item, pytest.Function) and "world" in item.fixturenames and file not in _IN_WORLD:
+            raise pytest.UsageError(f"{file} uses the shared world: list it in _IN_WORLD of tests/conftest.py")
 
     def place(item: pytest.Item) -> int:
         file = item.nodeid.split("::")[0]
-        return next((number for number, name in enumerate(_LONG) if file.endswith(f"/{name}")), len(_LONG))
+        return _IN_WORLD.index(file) if file in _IN_WORLD else len(_IN_WORLD)
 
     items.sort(key=place)

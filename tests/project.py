@@ -21,6 +21,8 @@ _SETTINGS = (
     "RPOREC_",
     "MLFLOW_TRACKING_URI",
     "AIRFLOW",
+    "DATABASE_URL",
+    "REDIS_URL",
     "PROFILE",
     "DATA",
     "SET",

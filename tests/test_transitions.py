@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from rporec.transitions import Transitions, weigh
+from tests.counted import by_row
 
 # 0 then 1, before target 2; 1 before target 2; 1 before target 3; nothing before target 0.
 HISTORIES, TARGETS = [[0, 1], [1], [1], []], [2, 2, 3, 0]
@@ -11,7 +12,7 @@ HISTORIES, TARGETS = [[0, 1], [1], [1], []], [2, 2, 3, 0]
 
 @pytest.fixture
 def counted() -> Transitions:
-    return Transitions.fit(HISTORIES, TARGETS, n_items=4, decay=0.5)
+    return by_row(HISTORIES, TARGETS, n_items=4, decay=0.5)
 
 
 def test_counts_by_hand(counted):
@@ -34,14 +35,8 @@ def test_a_repeated_item_counts_each_time(counted):
 
 
 def test_lines_of_one_basket_are_no_evidence_for_each_other():
-    counted = Transitions.fit([[0], [0]], [1, 2], n_items=3, decay=0.5)
+    counted = by_row([[0], [0]], [1, 2], n_items=3, decay=0.5)
     assert counted.counts.toarray()[1:].sum() == 0
-
-
-def test_followers_are_sorted_and_ties_go_by_index():
-    counted = Transitions.fit([[0]] * 4, [3, 2, 1, 3], n_items=4, decay=0.5)
-    assert counted.followers(0, 3) == [(3, 2.0), (1, 1.0), (2, 1.0)]
-    assert counted.followers(1, 3) == []
 
 
 def test_probabilities_by_hand(counted):
@@ -56,17 +51,17 @@ def test_probabilities_by_hand(counted):
 
 def test_older_rows_weigh_less():
     # Four rows: ages 3/4, 2/4, 1/4, 0 of all rows; half-life 1/4: weights 1/8, 1/4, 1/2, 1.
-    counted = Transitions.fit([[0]] * 4, [1, 1, 2, 2], n_items=3, decay=0.5, half_life=0.25)
+    counted = by_row([[0]] * 4, [1, 1, 2, 2], n_items=3, decay=0.5, half_life=0.25)
     assert counted.counts.toarray()[0].tolist() == [0, 0.375, 1.5]
     assert counted.popularity.tolist() == [0, 0.375, 1.5]
 
 
 def test_groups_count_as_their_rows():
-    by_row = Transitions.fit([[0, 1], [0, 1], [2]], [2, 3, 3], n_items=4, decay=0.5, half_life=0.5)
+    apart = by_row([[0, 1], [0, 1], [2]], [2, 3, 3], n_items=4, decay=0.5, half_life=0.5)
     owner, targets = np.array([0, 0, 1]), np.array([2, 3, 3])
     by_group = Transitions.fit_groups([[0, 1], [2]], (owner, targets), n_items=4, decay=0.5, half_life=0.5)
-    assert np.allclose(by_group.counts.toarray(), by_row.counts.toarray())
-    assert np.array_equal(by_group.popularity, by_row.popularity)
+    assert np.allclose(by_group.counts.toarray(), apart.counts.toarray())
+    assert np.array_equal(by_group.popularity, apart.popularity)
 
 
 def test_a_saved_file_scores_the_same(counted, tmp_path):
@@ -75,4 +70,4 @@ def test_a_saved_file_scores_the_same(counted, tmp_path):
     assert np.array_equal(again.scores([[0, 1]]), counted.scores([[0, 1]]))
     assert again.decay == 0.5
     assert again.half_life is None
-    assert again.followers(1, 2) == counted.followers(1, 2)
+    assert np.array_equal(again.counts.toarray(), counted.counts.toarray())

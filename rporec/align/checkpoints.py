@@ -7,8 +7,6 @@ appears as a whole or not at all. Not here: what a checkpoint holds (`rporec.ali
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import re
 import shutil
@@ -18,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from rporec.errors import InputError
 from rporec.files import read_json, replace_folder, sync, write_json
@@ -89,36 +87,6 @@ def mark_whole(folder: Path) -> None:
     for file in files:
         sync(file)
     write_json(folder / _MARKER, {p.relative_to(folder).as_posix(): p.stat().st_size for p in files})
-
-
-def require_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Refuse a policy that does not read and write with the backbone's tokenizer, by hash.
-
-    Args:
-        folder: of the policy.
-        tokenizer: the backbone's.
-
-    Raises:
-        InputError: it has another one, or none that can be read.
-    """
-    try:
-        found = tokenizer_hash(AutoTokenizer.from_pretrained(str(folder), local_files_only=True))
-    except (OSError, ValueError) as error:
-        found = f"none ({type(error).__name__})"
-    wanted = tokenizer_hash(tokenizer)
-    if found != wanted:
-        raise InputError(
-            "the policy's tokenizer is not the backbone's", file=folder, field="tokenizer", value=found, rule=wanted,
-            cure="remove this folder and run the stage align again: a policy keeps the tokenizer that it began with",
-        )  # fmt: skip
-
-
-def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Return a hash of what a tokenizer does: vocabulary, rules, end token and chat template; hexadecimal."""
-    rules = json.loads(tokenizer.backend_tokenizer.to_str()) if isinstance(tokenizer, PreTrainedTokenizerFast) else {}
-    rules = {name: rule for name, rule in rules.items() if name not in ("padding", "truncation")}  # of the last call
-    told = (sorted(tokenizer.get_vocab().items()), rules, tokenizer.eos_token_id, tokenizer.chat_template)
-    return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
 
 
 def newest_whole(folder: Path) -> tuple[int, Path] | None:

@@ -14,7 +14,7 @@ _LONGER = 2.0  # times the backbone's length that is no collapse yet
 _GAMED = 2  # checks in a row that tell a gamed reward from a bad draw
 
 
-def best_step(rows: list[Row], params: AlignParams) -> int:
+def best_step(rows: list[Row], params: AlignParams, backbone: Row) -> int:
     """Return the best trained step that has not collapsed, 0 where all of them had.
 
     A step takes the place of the best before it when its held-out NDCG@10 is higher by more than `align.near_margin`,
@@ -22,13 +22,14 @@ def best_step(rows: list[Row], params: AlignParams) -> int:
     truer. So only the newest step can become the best, and its weights are at hand.
 
     Args:
-        rows: of all steps so far, step 0 (the backbone) first.
+        rows: of all steps so far, step 0 (the policy that the run starts from) first.
         params: margins.
+        backbone: its held-out check, from which a collapse is measured; `rows[0]` where the run starts from it.
     """
     start, *checks = _checks(rows)
     best, top = start, 0.0
     for row in checks:
-        if collapse(start, row, params.collapse_margin):
+        if collapse(backbone, row, params.collapse_margin):
             continue
         measure, margin = row["heldout_ndcg@10"], params.near_margin
         top = max(top, measure)
@@ -38,42 +39,43 @@ def best_step(rows: list[Row], params: AlignParams) -> int:
     return int(best["step"])
 
 
-def collapse(start: Row, row: Row, margin: float) -> str:
+def collapse(backbone: Row, row: Row, margin: float) -> str:
     """Return the name of what has collapsed since the backbone, "" where nothing has.
 
     `form`, `truth`: the share of well-formed completions, or what of the thoughts is in the prompts, fell by more than
     `margin`; `length`: completions are less than half or more than twice as long.
 
     Args:
-        start: the held-out check of step 0.
-        row: a later one.
+        backbone: its held-out check.
+        row: one of a policy.
         margin: `align.collapse_margin`.
     """
     for name, column in (("form", "heldout_well_formed"), ("truth", "heldout_grounded")):
-        if row[column] < start[column] - margin:
+        if row[column] < backbone[column] - margin:
             return name
-    return "" if 0.5 <= row["heldout_length"] / max(start["heldout_length"], 1.0) <= _LONGER else "length"
+    return "" if 0.5 <= row["heldout_length"] / max(backbone["heldout_length"], 1.0) <= _LONGER else "length"
 
 
-def why_ended(rows: list[Row], params: AlignParams) -> str:
+def why_ended(rows: list[Row], params: AlignParams, backbone: Row) -> str:
     """Return why a run ends before its last step, "" where it may go on.
 
     `collapse of form`, `… truth`, `… length` (`collapse`); `a gamed reward`: at two checks in a row the reward was
-    higher than before the first, and held-out NDCG@10 below the backbone's by more than `align.ship_margin`; `no better
+    higher than before the first, and held-out NDCG@10 below step 0's by more than `align.ship_margin`; `no better
     step`: the last `align.patience` checks brought nothing better than a check before them.
 
     Args:
         rows: of all steps so far, step 0 first.
         params: margins and patience.
+        backbone: as in `best_step`.
     """
-    start, *checks = _checks(rows)
+    checks = _checks(rows)[1:]
     if not checks:
         return ""
-    if name := collapse(start, checks[-1], params.collapse_margin):
+    if name := collapse(backbone, checks[-1], params.collapse_margin):
         return f"collapse of {name}"
     if len(checks) > _GAMED and all(_gamed(rows, checks, place, params) for place in range(-_GAMED, 0)):
         return "a gamed reward"
-    best = best_step(rows, params)
+    best = best_step(rows, params, backbone)
     return "no better step" if best and sum(row["step"] > best for row in checks) >= params.patience else ""
 
 

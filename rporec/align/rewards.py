@@ -129,12 +129,13 @@ def said(own: int, wanted: int) -> float:
     """Return `min(1, 2 w / v)`: how far a thought says something in words of its own; a factor of three terms.
 
     Ours. One word, one word repeated, a copied history or a list of titles may be short, close to the reference and
-    true of the prompt, and are no thought: they hold hardly a word that is not the name of something. A thought half as
-    rich in such words as the reference says enough.
+    true of the prompt, and are no thought: they hold hardly a word that is not the name of something. Nor are letters
+    that are no words at all. A thought half as rich in such words as the reference says enough.
 
     Args:
-        own: w, distinct words of the thought that name no brand, category, item word or number of the catalogue and do
-            not stand in the item lines or the evidence of its prompt.
+        own: w, distinct words of the thought that name no brand, category, item word or number of the catalogue, do
+            not stand in the item lines or the evidence of its prompt, and are everyday words or some of those in which
+            the frozen backbone thinks (of any prompt).
         wanted: v, the same of the reference; where there is none, its usual length in words; at least 1.
     """
     return min(1.0, 2.0 * own / wanted)

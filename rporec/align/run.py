@@ -17,7 +17,7 @@ from typing import Any
 from accelerate import PartialState
 from transformers.utils.logging import disable_progress_bar
 
-from rporec.align.checkpoints import claim, finish, is_finished, newest_whole, require_tokenizer
+from rporec.align.checkpoints import claim, finish, is_finished, newest_whole
 from rporec.align.curves import Journal, Row, held_row
 from rporec.align.ending import best_step, why_ended
 from rporec.align.heldout import Held, HeldOut
@@ -28,6 +28,7 @@ from rporec.align.trainer import Policy
 from rporec.align.vllm import require_server
 from rporec.align.watch import Watcher
 from rporec.backbone.source import Writer
+from rporec.backbone.tokens import require_same_tokenizer
 from rporec.config import AlignParams
 from rporec.errors import InputError
 from rporec.files import recover_folder, sha256_path
@@ -90,31 +91,38 @@ def train_policy(
         with config.main_process_first():
             claim(setup.work, made_of)
             resumed = newest_whole(setup.checkpoints)
-            _tidy(setup, journal, resumed, writer)
+            _tidy(setup, journal, resumed)
             if not journal.rows():
                 journal.write(0, held_row(0, heldout.check(writer)), [])
-        if (resumed[0] if resumed else 0) < params.steps and not why_ended(journal.rows(), params):
+        rows = journal.rows()
+        if (resumed[0] if resumed else 0) < params.steps and not why_ended(rows, params, _origin(setup, rows)):
             policy = Policy(params, setup, prompts, writer.tokenizer, scorer)
             _learn(policy, journal, heldout, resumed)
         if PartialState().is_main_process:
             finish(setup.work)
     rows = journal.rows()
-    best, ended = best_step(rows, params), why_ended(rows, params)
+    origin = _origin(setup, rows)
+    best, ended = best_step(rows, params, origin), why_ended(rows, params, origin)
     if ended:
         log.info(
             "align: ended after step %d of %d: %s; the best is step %d", rows[-1]["step"], params.steps, ended, best
         )
     if best:
-        require_tokenizer(setup.best, writer.tokenizer)
+        require_same_tokenizer(setup.best, setup.backbone)
     return Trained(setup.best if best else setup.backbone, best, rows, journal.rollouts(), ended)
 
 
-def _tidy(setup: Setup, journal: Journal, resumed: tuple[int, Path] | None, writer: Writer) -> None:
+def _origin(setup: Setup, rows: list[Row]) -> Row:
+    """Return the backbone's held-out check: step 0 of this run, or of the first of its rounds."""
+    return rows[0] if setup.origin is None else dict(setup.origin)
+
+
+def _tidy(setup: Setup, journal: Journal, resumed: tuple[int, Path] | None) -> None:
     """Bring the work folder to where the checkpoint stands."""
     recover_folder(setup.best)
     journal.forget_after(resumed[0] if resumed else 0)
     if resumed:
-        require_tokenizer(resumed[1], writer.tokenizer)
+        require_same_tokenizer(resumed[1], setup.backbone)
         log.info("align: going on from step %d", resumed[0])
 
 
@@ -130,7 +138,7 @@ def _learn(policy: Policy, journal: Journal, heldout: HeldOut, resumed: tuple[in
             with whole(policy.model):
                 return heldout.check(policy.writer)
 
-        watcher = Watcher(params, journal, check, policy.keep, progress)
+        watcher = Watcher(params, journal, check, policy.keep, progress, _origin(policy.setup, journal.rows()))
         policy.listeners.append(watcher.hear)
         policy.add_callback(watcher)
         policy.train(resume_from_checkpoint=str(resumed[1]) if resumed else None)
@@ -140,6 +148,7 @@ def _made_of(params: AlignParams, setup: Setup, prompts: Sequence[tuple[int, str
     """Return what a run depends on, for `claim`."""
     return {
         "align": params.model_dump(mode="json"), "run.seed": setup.seed, "run.device": setup.device,
+        "backbone.dtype": setup.dtype,
         "backbone.max_completion_tokens": setup.max_completion_tokens, "backbone": sha256_path(setup.backbone),
         "prompts": hashlib.sha256(repr(list(prompts)).encode()).hexdigest(), **setup.made_of,
     }  # fmt: skip

@@ -25,8 +25,12 @@ from rporec.evaluation.metrics import rank_targets
 from rporec.reasoning.ground import Grounder, Grounding, words_of
 from rporec.reasoning.parse import THINK_CLOSE, THINK_OPEN, Parsed, between, parse
 from rporec.reasoning.prompt import item_line
+from rporec.reasoning.words import EVERYDAY
 
 _WORD = re.compile(r"\w+")
+# What joins words that the Rechead's encoder reads apart; sizes and part numbers (1/4, 3.5, m-12) stay whole there too.
+_JOINED = re.compile(r"(?<=\w)(?![.\-/'’]\w)[^\w\s]+(?=\w)|(?<=\w{3})['’](?=\w{3})")
+_LEAST_OWN = 4  # words of a reference for each that must be its own
 
 
 class RewardHead(Protocol):
@@ -116,6 +120,7 @@ class RewardScorer:
         self.weights = tuple(float(weights[term]) for term in rewards.TERMS)
         self._published = params.form == "published"
         self._grounder = Grounder(catalogue)
+        self._speech = EVERYDAY.union(*(words_of(one.reference) for one in facts.values()))
         by_rank = params.rank_reward != "log_probability"
         self._gains = rewards.rank_gains(params.rank_reward, catalogue.n) if by_rank else None
 
@@ -141,7 +146,7 @@ class RewardScorer:
         wanted = {group: self._wanted(self.facts[group]) for group in {groups[row] for row in good}}
         for place, row in enumerate(good):
             own, known = parsed[row], facts[place]
-            looked_up = self._grounder.check(own.thought, known.shown, known.evidence)
+            looked_up = self._look_up(own.thought, known)
             said = (
                 1.0 if self._published else rewards.said(self._own(own.thought, looked_up, known), wanted[groups[row]])
             )
@@ -151,7 +156,7 @@ class RewardScorer:
                 format=rewards.form(own.well_formed),
                 outside=self._outside_term(own, completions[row]),
                 rank=ranks[place],
-                concise=self._concise_term(len(own.thought.split()), known.words, said),
+                concise=self._concise_term(own.thought, known.words, said),
                 similar=rewards.similar(vectors[place], references[place], said),
                 entropy=self._entropy_term(entropies[row]),
                 grounded=rewards.grounded(len(looked_up.named), len(looked_up.missing), said),
@@ -167,15 +172,27 @@ class RewardScorer:
         """Return w of `rewards.said`: how many words of a thought are neither names nor copied from its prompt."""
         shown = words_of("\n".join([*(self._lines[item] for item in known.shown), known.evidence]))
         named = {word for name in looked_up.named for word in name.split()}
-        return len(set(words_of(thought)) - named.union(shown))
+        return len(self._speech.intersection(words_of(thought)) - named.union(shown))
+
+    def _look_up(self, thought: str, known: Facts) -> Grounding:
+        """Return what the thought names, words that are joined to others read apart where that is not truer."""
+        found = [self._grounder.check(thought, known.shown, known.evidence)]
+        apart = _JOINED.sub(" ", thought)
+        if apart != thought and not self._published:
+            found.append(self._grounder.check(apart, known.shown, known.evidence))
+        return min(found, key=lambda one: one.share)
 
     def _wanted(self, known: Facts) -> int:
         """Return v of `rewards.said`: how much a thought of this group should say."""
         named = self._grounder.check(known.reference, ())
-        return max(1, self._own(known.reference, named, known) if known.reference else known.words)
+        own = self._own(known.reference, named, known) if known.reference else known.words
+        return max(1, known.words // _LEAST_OWN, own)
 
-    def _concise_term(self, words: int, wanted: int, said: float) -> float:
-        return rewards.published_concise(words, wanted) if self._published else rewards.concise(words, wanted, said)
+    def _concise_term(self, thought: str, wanted: int, said: float) -> float:
+        words = len(thought.split())
+        if self._published:
+            return rewards.published_concise(words, wanted)
+        return rewards.concise(max(words, len(words_of(thought))), wanted, said)  # commas without spaces hide no word
 
     def _entropy_term(self, entropies: Sequence[float]) -> float:
         return rewards.published_entropy(entropies) if self._published else rewards.entropy(entropies, self.vocabulary)

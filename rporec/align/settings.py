@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 from peft import LoraConfig
 from trl import GRPOConfig
@@ -29,6 +30,9 @@ class Setup:
         max_completion_tokens: L, tokens.
         device: `cpu` or `cuda`.
         made_of: hashes by name of what else the run depends on (the Rechead); work of others is refused.
+        origin: held-out check (a row of `rporec.align.curves`) of the backbone of round 1, from which a collapse is
+            measured; None where `backbone` is that one.
+        dtype: of the policy's passes, `backbone.dtype`; weights and optimizer stay in float32.
     """
 
     backbone: Path
@@ -37,6 +41,8 @@ class Setup:
     max_completion_tokens: int
     device: str
     made_of: Mapping[str, str] = field(default_factory=dict)
+    origin: Mapping[str, Any] | None = None
+    dtype: Literal["float32", "bfloat16"] = "float32"
 
     @property
     def checkpoints(self) -> Path:
@@ -78,7 +84,7 @@ def grpo_config(params: AlignParams, setup: Setup) -> GRPOConfig:
         disable_dropout=True,
         gradient_checkpointing=False,
         use_cpu=setup.device == "cpu",
-        bf16=False,
+        bf16=setup.dtype == "bfloat16",
         fp16=False,
         optim="adamw_torch",
         shuffle_dataset=False,  # `prompt_order` is the order; TRL's sampler would restart it on resume

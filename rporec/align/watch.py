@@ -63,6 +63,7 @@ class Watcher(TrainerCallback):
         check: measures the policy as it stands.
         keep: saves the policy as it stands as the best so far.
         progress: counts steps.
+        backbone: its held-out check, from which a collapse is measured.
     """
 
     def __init__(
@@ -72,9 +73,10 @@ class Watcher(TrainerCallback):
         check: Callable[[], Held],
         keep: Callable[[], None],
         progress: Progress,
+        backbone: Row,
     ) -> None:
         self.params, self.journal, self.check, self.keep, self.progress = params, journal, check, keep, progress
-        self.rows = journal.rows()
+        self.rows, self.backbone = journal.rows(), backbone
         self._row: Row = {}
         self._sample: list[dict[str, Any]] = []
 
@@ -87,9 +89,9 @@ class Watcher(TrainerCallback):
         self._row = rollout_row(rollouts, self.params.num_generations)
         self._sample = rollout_sample(rollouts, self.params.num_generations)
         heard = [row["well_formed"] for row in self.rows if row["well_formed"] is not None]
-        if rollouts.step + 1 == FIRST_STEPS and not any([*heard, self._row["well_formed"]]):
+        if rollouts.step + 1 == min(FIRST_STEPS, self.params.steps) and not any([*heard, self._row["well_formed"]]):
             raise InputError(
-                f"no completion of the first {FIRST_STEPS} steps is well formed, so none earns a reward",
+                f"no completion of the first {rollouts.step + 1} steps is well formed, so none earns a reward",
                 field="well_formed", value=0.0, rule="a share above 0",
                 cure="train the backbone longer (backbone.epochs), give it more room (backbone.max_completion_tokens) "
                 "or sample nearer to greedy (align.temperature); align.steps=0 goes on without reinforcement learning",
@@ -104,9 +106,9 @@ class Watcher(TrainerCallback):
             held = held_row(step, self.check())
             self._row |= {name: value for name, value in held.items() if value is not None}
             checked = [*self.rows, held | self._row]
-            if best_step(checked, self.params) == step:
+            if best_step(checked, self.params, self.backbone) == step:
                 self.keep()
-            if why_ended(checked, self.params):
+            if why_ended(checked, self.params, self.backbone):
                 control.should_training_stop = control.should_save = True
         return control
 

@@ -50,12 +50,14 @@ class Drawing:
         per_group: rows of one group at most.
         most: examples in all, at most.
         seed: of the choice and of the phrasings.
+        newest: take the newest groups, not ones drawn from all.
     """
 
     max_items: int
     per_group: int
     most: int
     seed: int
+    newest: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +89,10 @@ def draw_events(rows: pl.DataFrame, drawing: Drawing) -> list[Event]:
         drawing: how many, and which.
     """
     drawn = rows.with_columns(draw=keyed(drawing.seed, rows["row_id"].to_numpy()))
+    order = ("group", "draw") if drawing.newest else ("draw", "row_id")
     chosen = (
         drawn.filter(pl.col("draw").rank("ordinal").over("group") <= drawing.per_group)
-        .sort("draw", "row_id")
+        .sort(*order, descending=drawing.newest)
         .head(drawing.most)
         .sort("row_id")
         .group_by("group", maintain_order=True)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 
 _HELD_OUT_EXAMPLES = 256
 _CHECKPOINT_EVERY = 50  # steps, about half a minute
+_WARM_RATE = 0.25  # of the peak, where a model goes on learning
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +74,8 @@ class Material:
         catalogue: texts of N items.
         near: [N, K] neighbours in text, None where no prompt shows any.
         beside: rows later than fit that are learned too, whatever `max_examples` leaves of fit; None outside ablations.
+        parent: folder of the model of an earlier night, which learned no later rows than `fit`: it goes on learning,
+            from the newest texts; None = begin as the params say.
     """
 
     fit: pl.DataFrame
@@ -79,6 +83,7 @@ class Material:
     catalogue: Catalogue
     near: np.ndarray | None = None
     beside: pl.DataFrame | None = None
+    parent: Path | None = None
 
     @property
     def learned(self) -> pl.DataFrame:
@@ -115,20 +120,18 @@ def learn_to_write(material: Material, params: BackboneParams, seed: int, means:
     Raises:
         InputError: the source of weights or the teacher cannot be used, or there is nothing to learn from.
     """
-    drawing = Drawing(
-        max_items=params.prompt_items, per_group=params.targets_per_group, most=params.max_examples, seed=seed
-    )
+    drawing = _drawing(params, seed)
     follows = count_follows(material.learned)
     evidence = _evidence(material, params, follows)
     source = source_of(evidence, follows)
     learns = bool(params.epochs) or params.name is None
-    events = draw_events(material.fit, drawing) if learns else []
+    goes_on = material.parent is not None
+    events = draw_events(material.fit, _fewer(drawing, params) if goes_on else drawing) if learns else []
     if learns and material.beside is not None:
         events += draw_events(material.beside, dataclasses.replace(drawing, most=material.beside.height))
     past = evidence.look_back(material.learned, {event.group for event in events}, params.prompt_items)
     events = [dataclasses.replace(event, facts=past[event.group]) for event in events]
-    # Before the teacher is asked, and paid: a name may be wrong. Tuned in float32 whatever is saved.
-    given = load_writer(params.name, "float32" if params.epochs else params.dtype) if params.name else None
+    given = _given(material, params)  # before the teacher is asked, and paid: a name may be wrong
     lessons = taught = None
     if params.teacher.url is not None:
         access = Access(params.teacher, means.key, seed)
@@ -138,7 +141,7 @@ def learn_to_write(material: Material, params: BackboneParams, seed: int, means:
     budget = writer.prompt_budget(params.max_prompt_tokens, params.max_completion_tokens)
     prepared = prepare(events if params.epochs else [], source, writer, budget, taught)
     _warn(prepared.taught)
-    tuning = _tuning(params, seed)
+    tuning = _tuning(params, seed, goes_on=goes_on)
     tuned = Tuned(losses=[], tokens=0)
     if params.epochs:
         drills = make_drills(events, source, writer, budget, params.drills, seed)
@@ -189,11 +192,28 @@ def _composed(prepared: Prepared) -> pl.DataFrame:
     return pl.DataFrame(columns, schema=tables.COMPOSED.columns)
 
 
-def _tuning(params: BackboneParams, seed: int) -> Tuning:
+def _drawing(params: BackboneParams, seed: int) -> Drawing:
+    return Drawing(
+        max_items=params.prompt_items, per_group=params.targets_per_group, most=params.max_examples, seed=seed
+    )
+
+
+def _fewer(drawing: Drawing, params: BackboneParams) -> Drawing:
+    return dataclasses.replace(drawing, most=math.ceil(drawing.most * params.warm_epochs), newest=True)
+
+
+def _given(material: Material, params: BackboneParams) -> Writer | None:
+    """Return weights that exist: the parent's, or those that are named; tuned in float32 whatever is saved."""
+    dtype = "float32" if params.epochs else params.dtype
+    folder = material.parent or params.name
+    return load_writer(folder, dtype) if folder else None
+
+
+def _tuning(params: BackboneParams, seed: int, *, goes_on: bool) -> Tuning:
     return Tuning(
-        epochs=params.epochs,
+        epochs=min(params.epochs, 1) if goes_on else params.epochs,
         batch_tokens=params.batch_tokens,
-        learning_rate=params.learning_rate,
+        learning_rate=params.learning_rate * (_WARM_RATE if goes_on else 1),
         autocast=params.dtype == "bfloat16",
         seed=seed,
         checkpoint_every=_CHECKPOINT_EVERY,

@@ -6,9 +6,10 @@ stage `cot` and for the policy by stage `align`.
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import polars as pl
 
@@ -25,6 +26,18 @@ from rporec.reasoning.parse import parse
 from rporec.reasoning.prompt import Fact, FittedPrompts, fit_prompts, render_facts
 
 log = logging.getLogger(__name__)
+
+
+Pace = Callable[[int, int], None]  # is told groups and tokens after every batch
+
+
+class Crew(Protocol):
+    """Who writes shards in place of this process, see `rporec.backbone.cluster`."""
+
+    def write(
+        self, shards: Mapping[int, pl.DataFrame], catalogue: Catalogue, sampling: Sampling
+    ) -> Iterator[tuple[int, pl.DataFrame]]:
+        """Yield the rows of each shard with its number, as they are done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +90,14 @@ def groups_of(rows: pl.DataFrame) -> pl.DataFrame:
     return rows.select("group", "slice", "history").unique("group", keep="first", maintain_order=True).sort("group")
 
 
-def write_completions(
+def write_completions(  # noqa: PLR0913 - what is written, how, and by whom
     writer: Writer,
     groups: pl.DataFrame,
     catalogue: Catalogue,
     writing: Writing,
     kept: Path,
     evidence: Mapping[str, Evidence],
+    crew: Crew | None = None,
 ) -> Written:
     """Write completions for groups; whole shards that lie in `kept` already are not written again.
 
@@ -94,6 +108,7 @@ def write_completions(
         writing: how.
         kept: folder for the shards, which survives a kill; its name must change with weights, rows and params.
         evidence: what prompts may show of each slice; {} = nothing.
+        crew: who writes the shards; None = this process.
 
     Raises:
         InputError: a prompt cannot be made to fit.
@@ -104,20 +119,23 @@ def write_completions(
         shown=pl.Series(fitted.shown, dtype=pl.List(pl.Int32)),
         evidence=pl.Series([render_facts(facts) for facts in fitted.facts], dtype=pl.String),
     )
-    grounder = Grounder(catalogue)
-    shards: list[pl.DataFrame] = []
+    shards = dict(enumerate(tasks.iter_slices(writing.shard_groups)))
+    found: dict[int, pl.DataFrame] = {}
     with Progress("write reasoning", tasks.height, "groups") as progress:
-        pace = _Pace(progress)
-        for number, shard in enumerate(tasks.iter_slices(writing.shard_groups)):
-            path = kept / f"shard-{number:05d}.parquet"
-            rows = _read_shard(path)
-            if rows is None:
-                rows = _write_shard(writer, shard, grounder, writing.sampling, pace)
-                tables.write(rows, path, tables.COMPLETIONS)
-            else:
+        for number, shard in shards.items():
+            rows = _read_shard(_shard_file(kept, number))
+            if rows is not None:
+                found[number] = rows
                 progress.skip(shard.height)
-            shards.append(rows)
-    completions = pl.concat([tables.empty(tables.COMPLETIONS), *shards]).sort("group", "sample")
+        left = {number: shard for number, shard in shards.items() if number not in found}
+        if crew is None:
+            written = _write_here(writer, left, catalogue, writing.sampling, _Pace(progress))
+        else:
+            written = _counted(crew.write(left, catalogue, writing.sampling), left, progress)
+        for number, rows in written:
+            tables.write(rows, _shard_file(kept, number), tables.COMPLETIONS)
+            found[number] = rows
+    completions = pl.concat([tables.empty(tables.COMPLETIONS), *found.values()]).sort("group", "sample")
     return Written(completions, fitted.shortened, fitted.dropped, fitted.withheld)
 
 
@@ -154,6 +172,26 @@ class _Pace:
         self.progress.advance(groups, f"{speed:.0f} tokens/s")
 
 
+def _write_here(
+    writer: Writer, shards: Mapping[int, pl.DataFrame], catalogue: Catalogue, sampling: Sampling, pace: Pace
+) -> Iterator[tuple[int, pl.DataFrame]]:
+    grounder = Grounder(catalogue)
+    for number, shard in shards.items():
+        yield number, write_shard(writer, shard, grounder, sampling, pace)
+
+
+def _counted(
+    written: Iterator[tuple[int, pl.DataFrame]], shards: Mapping[int, pl.DataFrame], progress: Progress
+) -> Iterator[tuple[int, pl.DataFrame]]:
+    for number, rows in written:
+        progress.advance(shards[number].height)
+        yield number, rows
+
+
+def _shard_file(kept: Path, number: int) -> Path:
+    return kept / f"shard-{number:05d}.parquet"
+
+
 def _read_shard(path: Path) -> pl.DataFrame | None:
     """Return a shard that an earlier call wrote; None where there is none, or one that cannot be read any more."""
     if not path.exists():
@@ -165,10 +203,18 @@ def _read_shard(path: Path) -> pl.DataFrame | None:
         return None
 
 
-def _write_shard(
-    writer: Writer, tasks: pl.DataFrame, grounder: Grounder, sampling: Sampling, pace: _Pace
+def write_shard(
+    writer: Writer, tasks: pl.DataFrame, grounder: Grounder, sampling: Sampling, pace: Pace
 ) -> pl.DataFrame:
-    """Return the COMPLETIONS rows of a shard."""
+    """Return the COMPLETIONS rows of a shard.
+
+    Args:
+        writer: model and tokenizer.
+        tasks: `group`, `slice`, `prompt`, `shown` and `evidence` of each group.
+        grounder: knows what is true of the items.
+        sampling: how to sample.
+        pace: is told of every batch.
+    """
     samples = generate(writer, tasks["prompt"].to_list(), tasks["group"].to_list(), sampling, pace)
     rows = []
     for task, written in zip(tasks.iter_rows(named=True), samples, strict=True):

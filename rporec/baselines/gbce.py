@@ -68,7 +68,8 @@ class SampledBinary:
         drawn = batch.noise.integers(n_items - 1, (len(own), k))
         drawn += drawn >= own  # [n, k]: steps over the target
         scores = batch.queries @ batch.vectors.T  # [G, N]: one product is cheaper than k vectors gathered a row
-        rows = scores if len(scores) == len(own) else scores[batch.owner]  # [n, N]
+        places = torch.cat([own, drawn], dim=1).add_(batch.owner[:, None] * n_items)  # [n, 1 + k] in the flat scores
         power = sigmoid_power(k, n_items, self.calibration)
-        found = rows.gather(1, torch.cat([own, drawn], dim=1)) + math.log(power / k)  # [n, 1 + k]
+        # By flat places: a line of scores for each row, [n, N], costs five times as much where rows share a group.
+        found = scores.view(1, -1).gather(1, places.view(1, -1)).view(places.shape) + math.log(power / k)
         return generalised_binary_cross_entropy(found[:, 0], found[:, 1:], power)

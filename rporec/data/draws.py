@@ -10,6 +10,8 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
+from rporec.splitmix import scramble
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Flags = NDArray[np.bool_]
@@ -55,18 +57,6 @@ def normals(seed: int, stream: str, *keys: Ints) -> Floats:
 def choices(seed: int, stream: str, n: int, *keys: Ints) -> Ints:
     """Return whole numbers in [0, n) by key, all equally likely."""
     return np.asarray(uniforms(seed, stream, *keys) * n, dtype=np.int64)
-
-
-def scramble(word: Words) -> Words:
-    """Return a well-mixed 64-bit word for each word (splitmix64, Steele et al. 2014); equal on every machine."""
-    with np.errstate(over="ignore"):
-        mixed = np.asarray(word + np.uint64(0x9E3779B97F4A7C15))
-        # In place: a large market mixes hundreds of millions of words, and fresh arrays cost as much as the sums.
-        for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
-            mixed ^= mixed >> np.uint64(shift)
-            mixed *= np.uint64(factor)
-        mixed ^= mixed >> np.uint64(31)
-    return mixed
 
 
 def _unit(word: Words) -> Floats:

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from rporec.config import MarketParams
-from rporec.data.draws import Floats, Ints, Words, scramble, uniforms_of, words
+from rporec.data.draws import Floats, Ints, Words, uniforms_of, words
 from rporec.data.market_goods import MOVES, Goods
 from rporec.data.market_shoppers import NOISE, RECENT, USER_LIFE, Lives, People, make_people
 from rporec.data.market_stall import Small, Stall, Tastes, lay_out, look, pull
+from rporec.splitmix import scramble
 
 _DAY = 86_400
 _CHUNK = 16_384  # users who walk at a time, so that arrays stay in the processor's cache; at most 65,536 (_by_person)

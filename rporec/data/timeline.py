@@ -15,7 +15,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from rporec.config import SequenceParams
-from rporec.data.draws import Ints, scramble
+from rporec.data.draws import Ints
+from rporec.splitmix import scramble
 
 _CHUNK = 1 << 19  # rows whose histories are gathered at a time
 _Mask = NDArray[np.bool_]

@@ -61,7 +61,12 @@ def judgements(path: Path, model: str) -> list[Judgement]:
 
 
 def anchor_of(rows: Sequence[Judgement], champion: str, tonight: str, nights: int) -> str:
-    """Return the hash of the anchor: the champion's own where no older champion counts.
+    """Return the hash of the anchor, the last of `line_of`: the champion's own where no older champion counts."""
+    return line_of(rows, champion, tonight, nights)[-1]
+
+
+def line_of(rows: Sequence[Judgement], champion: str, tonight: str, nights: int) -> list[str]:
+    """Return the hashes of the champion and of those before it, newest first, back to the oldest that counts.
 
     Args:
         rows: a model's judgements, oldest first.
@@ -70,14 +75,13 @@ def anchor_of(rows: Sequence[Judgement], champion: str, tonight: str, nights: in
         nights: how many days back a champion's `as_of` may lie; one without a date never falls out.
     """
     latest = {row.package_hash: row for row in rows}
-    anchor, walked = champion, {champion}
-    while (row := latest.get(anchor)) and not row.better and row.champion_hash not in {"", *walked}:
+    line = [champion]
+    while (row := latest.get(line[-1])) and not row.better and row.champion_hash not in {"", *line}:
         before = latest.get(row.champion_hash)
         if before is not None and _nights(before.as_of, tonight) > nights:
             break
-        anchor = row.champion_hash
-        walked.add(anchor)
-    return anchor
+        line.append(row.champion_hash)
+    return line
 
 
 def _nights(earlier: str, later: str) -> int:

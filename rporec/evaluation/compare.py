@@ -135,18 +135,24 @@ def interval(sample: Resampled, column: int, alpha: float) -> Comparison:
     """Return the interval of one column: at each end the wider of the BCa bootstrap and the t interval.
 
     Differences of rankers are lopsided (most users see none, a few see a large one); a t interval then claims too much
-    at the end away from the long tail, which BCa (Efron, 1987) moves out. BCa alone is too narrow for few users.
+    at the end away from the long tail, which BCa (Efron, 1987) moves out. BCa alone is too narrow for few users. Fewer
+    than could show anything at this level get no interval: a few that agree by chance would pass for certainty.
     """
     if sample.n == 0:
         return Comparison(None, None, None, None, 0, 0, alpha)
     mean = float(sample.means[column])
-    if sample.users < 2:
+    if not enough_users(sample.users, alpha / 2):
         return Comparison(mean, None, None, None, sample.users, sample.n, alpha)
     error = float(sample.errors[column])
     reach = float(special.stdtrit(sample.users - 1, 1 - alpha / 2))
     low, high = (mean + side * _reach(sample, column, alpha / 2, side) * error for side in (-1, 1))
     detectable = (reach + float(special.ndtri(_POWER))) * error
     return Comparison(mean, low, high, detectable, sample.users, sample.n, alpha)
+
+
+def enough_users(users: int, level: float) -> bool:
+    """Tell whether so many users could show anything at a one-sided level: that all fall on one side by chance."""
+    return 0.5**users <= level
 
 
 def _reach(sample: Resampled, column: int, tail: float, side: int) -> float:

@@ -81,12 +81,14 @@ def find(place: Place, model: str, candidate: Candidate, nights: int) -> dict[st
         return {}
     found = {"champion": _rival(*now)}
     rows = anchor.judgements(judgements_file(place.home), model)
-    oldest = anchor.anchor_of(rows, now[0].package_hash, candidate.lineage["as_of"], nights)
-    version = lookup.by_package(place.uri, model, oldest)
-    if version is None:
-        log.warning("the anchor, package %s, is no version of %s any more", oldest[:12], model)
-    elif version.package_hash != now[0].package_hash:
-        found["anchor"] = _rival(version, registry.local_package(place, version))
+    line = anchor.line_of(rows, now[0].package_hash, candidate.lineage["as_of"], nights)
+    for package_hash in reversed(line[1:]):
+        version = lookup.by_package(place.uri, model, package_hash)
+        if version is not None:
+            found["anchor"] = _rival(version, registry.local_package(place, version))
+            break
+        log.warning("the anchor, package %s, is no version of %s any more; the next takes its place", package_hash[:12],
+                    model)  # fmt: skip
     return {name: rival for name, rival in found.items() if rival.version.package_hash != candidate.package_hash}
 
 

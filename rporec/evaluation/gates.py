@@ -21,7 +21,6 @@ from rporec.evaluation.terms import Status
 Array = npt.NDArray[np.float64]
 # Popularity, which must be beaten, is not among them.
 FLOOR_RIVALS = ("markov", "ease", "sasrec", "gsasrec", "fusion")
-_LEAST_USERS = 2  # below, a mean has no spread that could be resampled
 
 
 @dataclass(frozen=True)
@@ -168,7 +167,7 @@ def form_gate(form: Mapping[str, float | None], min_well_formed: float, min_grou
 def slices_gate(evidence: Evidence, masks: Mapping[str, npt.NDArray[np.bool_]], margin: float) -> Gate:
     """No slice falls below the champion by more than the margin; a fall must be shown at Holm's corrected level.
 
-    A slice of fewer than two users can show nothing, whatever it holds: it does not apply.
+    A slice of so few users that they could show nothing at this level, whatever it holds, does not apply.
     """
     if "champion" not in evidence.values or not masks:
         return Gate("slices", "not_applicable", None, None, None, "there is no other champion to fall behind")
@@ -177,9 +176,9 @@ def slices_gate(evidence: Evidence, masks: Mapping[str, npt.NDArray[np.bool_]], 
         name: compare.resample_users(difference[mask, None], evidence.users[mask], evidence.resamples, evidence.seed)
         for name, mask in masks.items()
     }
-    large = {name: sample for name, sample in samples.items() if sample.users >= _LEAST_USERS}
-    checks = [_too_few(name, sample.users, -margin) for name, sample in samples.items() if name not in large]
     level = evidence.harm_alpha
+    large = {name: sample for name, sample in samples.items() if compare.enough_users(sample.users, level)}
+    checks = [_too_few(name, sample.users, -margin) for name, sample in samples.items() if name not in large]
     fell = compare.holm([compare.p_fall(sample, 0, margin) for sample in large.values()], level)
     for (name, sample), down in zip(large.items(), fell, strict=True):
         found = compare.interval(sample, 0, 2 * level)
@@ -207,7 +206,8 @@ def _compared(name: str, found: Comparison, threshold: float, ok: bool, rule: st
     if found.difference is None:
         return Check(name, "fail", None, threshold, None, f"{rule}: no test rows, so nothing is shown")
     if found.low is None or found.high is None:
-        return Check(name, "fail", found.difference, threshold, None, f"{rule}: one user is too few to show anything")
+        few = f"{_users(found.users)}, too few to show anything"
+        return Check(name, "fail", found.difference, threshold, None, f"{rule}: {few}")
     told = f"{rule}: {found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}], {found.users} users"
     if not ok and found.difference >= threshold:
         told += f", undecided (they could show {found.smallest_detectable:.4f})"
@@ -216,8 +216,12 @@ def _compared(name: str, found: Comparison, threshold: float, ok: bool, rule: st
 
 
 def _too_few(name: str, users: int, threshold: float) -> Check:
-    counted = "no user" if users == 0 else "one user"
-    return Check(name, "not_applicable", None, threshold, None, f"{name}: {counted}, too few to show a fall")
+    told = f"{name}: {_users(users)}, too few to show a fall"
+    return Check(name, "not_applicable", None, threshold, None, told)
+
+
+def _users(count: int) -> str:
+    return "one user" if count == 1 else f"{count or 'no'} users"
 
 
 def _at_least(name: str, value: float | None, least: float) -> Check:

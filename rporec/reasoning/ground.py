@@ -92,11 +92,6 @@ class Grounder:
         return ()
 
 
-def ground(thought: str, history: Sequence[int], catalogue: Catalogue) -> Grounding:
-    """Check one thought against a history; for many, build a `Grounder` once."""
-    return Grounder(catalogue).check(thought, history)
-
-
 def words_of(text: str) -> list[str]:
     """Return the words of a text in lower case, punctuation at their edges removed."""
     stripped = (word.strip(_EDGES) for word in _WORD.findall(neutralise(text)))

@@ -11,8 +11,11 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from rporec.catalogue import Catalogue
 from rporec.encode.source import Source, make_encoder
+from rporec.encode.vectors import Encoder
 from rporec.reasoning.prompt import item_line
 from rporec.rechead.calibration import calibrate
 from rporec.rechead.examples import Examples
@@ -30,6 +33,7 @@ from rporec.rechead.reasoning import (
 )
 from rporec.rechead.tower import HistoryTower
 from rporec.rechead.train import Epoch, Fit, choose_tower, refit_tower
+from rporec.rechead.warm import Warm
 
 log = logging.getLogger(__name__)
 
@@ -62,12 +66,18 @@ class Recipe:
         tower: fit of the history tower.
         reasoning: fit of the reasoning module.
         decay: of the transition counts.
+        warm: towers of an earlier night to go on from; None = fresh ones.
     """
 
     architecture: str
     tower: Fit
     reasoning: ReasoningFit
     decay: float
+    warm: Warm | None = None
+
+    def start(self, name: str, texts: Tensor) -> HistoryTower | None:
+        """Return the tower that the one of this name goes on from, None = fresh weights."""
+        return self.warm.tower(name, self.tower.shape, texts, self.tower.seed) if self.warm else None
 
 
 @dataclass(frozen=True)
@@ -108,11 +118,11 @@ class Arms:
     reasoning_losses: list[float]
 
 
-def make_reader(catalogue: Catalogue, source: Source) -> Reader:
-    """Make the text encoder for a catalogue and read its items."""
+def make_reader(catalogue: Catalogue, source: Source, encoder: Encoder | None = None) -> Reader:
+    """Make the text encoder for a catalogue, or take the one that is given, and read the items."""
     texts = [catalogue.full_text(item) for item in range(catalogue.n)]
     lines = [item_line(item, catalogue) for item in range(catalogue.n)]
-    return Reader.fit(make_encoder(source, [*texts, *lines]), texts, lines)
+    return Reader.fit(encoder or make_encoder(source, [*texts, *lines]), texts, lines)
 
 
 def make_arms(rows: Rows, reader: Reader, recipe: Recipe, folder: Path) -> Arms:
@@ -135,10 +145,12 @@ def make_arms(rows: Rows, reader: Reader, recipe: Recipe, folder: Path) -> Arms:
 
 def make_heads(rows: Rows, reader: Reader, recipe: Recipe, folder: Path) -> Heads:
     """Fit the heads of the three Recheads; no reasoning is read. A finished fit below `folder` is not repeated."""
-    early = choose_tower(rows.fit, rows.valid.examples, reader.items, recipe.tower, folder / "head-fit")
+    texts, fit, held = reader.items, recipe.tower, rows.valid.examples
+    early = choose_tower(rows.fit, held, texts, fit, folder / "head-fit", recipe.start("reward", texts))
     base = _first_head(early.tower, rows, reader, recipe, folder)
-    late = choose_tower(rows.train, rows.valid.examples, reader.items, recipe.tower, folder / "head-train")
-    last = refit_tower(rows.everything, reader.items, recipe.tower, late.epochs, folder / "head-final")
+    late = choose_tower(rows.train, held, texts, fit, folder / "head-train", recipe.start("chosen", texts))
+    start = recipe.start("final", texts)
+    last = refit_tower(rows.everything, texts, fit, late.epochs, folder / "head-final", start)
     return Heads(
         base=base,
         chosen=base.again(late.tower, rows.train),

@@ -46,11 +46,6 @@ class Examples:
         return len(self.histories)
 
     @property
-    def row_histories(self) -> list[np.ndarray]:
-        """The history of each row, n arrays."""
-        return [self.histories[place] for place in self.owner]
-
-    @property
     def longest(self) -> int:
         """Items of the longest history, at least 1."""
         return max((len(history) for history in self.histories), default=1) or 1

@@ -79,7 +79,9 @@ class FittedTower:
     curve: list[Epoch]
 
 
-def choose_tower(train: Examples, valid: Examples, texts: Tensor | None, fit: Fit, folder: Path) -> FittedTower:
+def choose_tower(
+    train: Examples, valid: Examples, texts: Tensor | None, fit: Fit, folder: Path, start: HistoryTower | None = None
+) -> FittedTower:
     """Fit on `train` and return the epoch with the best NDCG@10 on `valid`.
 
     Args:
@@ -87,14 +89,18 @@ def choose_tower(train: Examples, valid: Examples, texts: Tensor | None, fit: Fi
         valid: rows that choose the epoch; without any, all epochs are run.
         texts: [N, text_dim] item texts, None for ids only.
         fit: how.
-        folder: checkpoints; a fit with another `fit` or other data must use another folder.
+        folder: checkpoints; a fit with another `fit` or `start` or other data must use another folder.
+        start: a tower of the fit's shape with these texts to go on from; None = from fresh weights.
     """
-    return _run(train, valid if len(valid) else None, texts, fit, folder)
+    return _run(train, valid if len(valid) else None, start or HistoryTower(fit.shape, texts, fit.seed), fit, folder)
 
 
-def refit_tower(train: Examples, texts: Tensor | None, fit: Fit, epochs: int, folder: Path) -> FittedTower:
-    """Fit on `train` for a number of epochs that was chosen before."""
-    return _run(train, None, texts, replace(fit, epochs=epochs), folder)
+def refit_tower(
+    train: Examples, texts: Tensor | None, fit: Fit, epochs: int, folder: Path, start: HistoryTower | None = None
+) -> FittedTower:
+    """Fit on `train` for a number of epochs that was chosen before; `start` as in `choose_tower`."""
+    first = start or HistoryTower(fit.shape, texts, fit.seed)
+    return _run(train, None, first, replace(fit, epochs=epochs), folder)
 
 
 def query(tower: HistoryTower, vectors: Tensor, histories: list[np.ndarray]) -> Tensor:
@@ -168,7 +174,7 @@ class _State:
         return len(self.curve) >= fit.epochs or len(self.curve) - self.best_epoch >= fit.patience
 
 
-def _run(train: Examples, valid: Examples | None, texts: Tensor | None, fit: Fit, folder: Path) -> FittedTower:
+def _run(train: Examples, valid: Examples | None, start: HistoryTower, fit: Fit, folder: Path) -> FittedTower:
     train = train.readable()
     if not len(train):
         raise InputError(
@@ -176,7 +182,7 @@ def _run(train: Examples, valid: Examples | None, texts: Tensor | None, fit: Fit
             rule="at least one row with one earlier item", cure="use more interactions or an earlier split",
         )  # fmt: skip
     packed = pack(train)
-    model = _Averaged(HistoryTower(fit.shape, texts, fit.seed))
+    model = _Averaged(start)
     optimizer = torch.optim.AdamW(
         model.tower.parameters(), lr=fit.learning_rate, weight_decay=fit.weight_decay, fused=True
     )

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from rporec.errors import InputError
 from rporec.release import lookup
+from rporec.release.lookup import THERE
 from rporec.release.place import Place, client
 
 _LOCK_SECONDS = 30.0
 _REMOVE = "DELETE FROM registered_model_aliases WHERE name = :model AND alias = :alias"
 _SET = (
     "INSERT INTO registered_model_aliases (name, alias, version) "
-    "SELECT name, :alias, version FROM model_versions WHERE name = :model AND version = :number"
+    f"SELECT v.name, :alias, v.version FROM model_versions v WHERE v.name = :model AND v.version = :number AND {THERE}"
 )
 
 

@@ -3,23 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 
 from rporec.journal import Journal
-from rporec.release.audit_row import Row
-
-
-@dataclass(frozen=True)
-class _Line:
-    when: str
-    who: str
-    model: str
-    alias: str
-    from_version: int | None
-    to_version: int | None
-    verdict_hash: str
-    reason: str
+from rporec.release.audit_row import Change, Row
 
 
 def read_file(path: Path) -> list[Row]:
@@ -28,10 +15,10 @@ def read_file(path: Path) -> list[Row]:
     Raises:
         InputError: a whole line cannot be read.
     """
-    lines = Journal(path, _Line, "the audit", "restore the file from a backup").rows()
+    lines = Journal(path, Change, "the audit", "restore the file from a backup").rows()
     return [Row(**vars(line), act="promote", move=_name(number, line)) for number, line in enumerate(lines, start=1)]
 
 
-def _name(number: int, line: _Line) -> str:
+def _name(number: int, line: Change) -> str:
     """Name a line by its place and content: several machines may bring a file of their own to one database."""
     return f"audit.jsonl:{number}:{hashlib.sha256(repr(line).encode()).hexdigest()[:16]}"

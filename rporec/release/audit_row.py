@@ -12,8 +12,8 @@ Phase = Literal["intent", "done", "dropped"]
 
 
 @dataclass(frozen=True)
-class Row:
-    """One change of an alias.
+class Change:
+    """One change of an alias, as every release told it.
 
     Args:
         when: UTC, ISO 8601.
@@ -23,8 +23,6 @@ class Row:
         from_version, to_version: before and after; None = none.
         verdict_hash: SHA-256 of the gates.json that allowed it, "" where none was asked for.
         reason: in words.
-        act: what was done; `found` = an alias that was moved by other means.
-        move: names the act; the aliases that it moved share it.
     """
 
     when: str
@@ -35,6 +33,17 @@ class Row:
     to_version: int | None
     verdict_hash: str
     reason: str
+
+
+@dataclass(frozen=True)
+class Row(Change):
+    """A change with what it was part of.
+
+    Args:
+        act: what was done; `found` = an alias that was moved by other means.
+        move: names the act; the aliases that it moved share it.
+    """
+
     act: Act
     move: str
 

@@ -118,5 +118,6 @@ def unseen_from(interactions: pl.DataFrame, rows: list[pl.DataFrame]) -> str:
         interactions: INTERACTIONS, which say whether the split was given.
         rows: ROWS tables that were trained on.
     """
-    newest = max((int(frame["timestamp"].max()) for frame in rows if frame.height), default=None)  # type: ignore[arg-type]
+    times = [frame["timestamp"].max() for frame in rows]  # None where there is no row, or a given split has no time
+    newest = max((time for time in times if isinstance(time, int)), default=None)
     return "" if newest is None or interactions["split"].is_not_null().any() else str(newest + 1)

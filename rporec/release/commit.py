@@ -7,7 +7,15 @@ from pathlib import Path
 
 # What a run writes among the tracked files; in a worktree of its own the merged params.yaml too.
 OWN = frozenset(
-    {"dvc.lock", "source.lock.json", "backbone.lock.json", "rechead.lock.json", "last_night.json", "params.yaml"}
+    {
+        "dvc.lock",
+        "source.lock.json",
+        "backbone.lock.json",
+        "rechead.lock.json",
+        "last_night.json",
+        "parent.json",
+        "params.yaml",
+    }
 )
 
 

@@ -12,6 +12,7 @@ from pickletools import dis, genops  # they read a pickle and run nothing of it
 
 TEXT_SUFFIXES = frozenset({".json", ".txt", ".md", ".html", ".csv", ".jinja"})
 SUFFIXES = TEXT_SUFFIXES | {".safetensors", ".parquet"}
+_UNREADABLE = (ValueError, RecursionError)  # what JSON's reader raises; the second for brackets without end
 _LEAST_OPCODES = 3  # "N." is a pickle of None, and the beginning of many a sentence
 
 
@@ -49,7 +50,7 @@ def _is_safetensors(path: Path) -> bool:
             return False
         try:
             return isinstance(json.loads(stream.read(length)), dict)
-        except ValueError:
+        except _UNREADABLE:
             return False
 
 
@@ -63,7 +64,7 @@ def _is_parquet(path: Path) -> bool:
 def _is_json(content: bytes) -> bool:
     try:
         json.loads(content)
-    except ValueError:
+    except _UNREADABLE:
         return False
     return True
 

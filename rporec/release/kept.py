@@ -17,7 +17,7 @@ from rporec.release.lookup import Version
 from rporec.release.registry import Place
 
 # Beside params.yaml: what a workspace has of its own, without which a commit alone does not say what ran.
-LOCKS = ("dvc.lock", "source.lock.json", "backbone.lock.json", "rechead.lock.json", "last_night.json")
+LOCKS = ("dvc.lock", "source.lock.json", "backbone.lock.json", "rechead.lock.json", "last_night.json", "parent.json")
 
 
 @dataclass(frozen=True)
@@ -32,9 +32,19 @@ class Kept:
         return path if path.is_file() else None
 
     def json(self, name: str) -> Any:  # noqa: ANN401 - any JSON value
-        """Return one JSON file's content, None where the version keeps none."""
+        """Return one JSON file's content, None where the version keeps none.
+
+        Raises:
+            InputError: it is no JSON.
+        """
         path = self.file(name)
-        return None if path is None else read_json(path)
+        try:
+            return None if path is None else read_json(path)
+        except ValueError as error:
+            raise InputError(
+                f"what the registry keeps of the version's run cannot be read: {error}",
+                file=path, rule="JSON", cure="restore the registry's artefacts from a backup",
+            ) from error  # fmt: skip
 
     @property
     def hashes(self) -> outputs.Hashes | None:

@@ -21,7 +21,7 @@ from rporec.release.verdict import BoundVerdict
 log = logging.getLogger(__name__)
 _OWN_FILES = (
     "params.yaml", "dvc.lock", "source.lock.json", "backbone.lock.json", "rechead.lock.json", "last_night.json",
-    "reports/gates.json", "reports/outputs.json", "outputs/evaluate/report.html",
+    "parent.json", "reports/gates.json", "reports/outputs.json", "outputs/evaluate/report.html",
 )  # fmt: skip
 
 

@@ -34,6 +34,14 @@ _WHERE: dict[_Key, str] = {
     "number": "WHERE v.name = :model AND v.version = :value",
 }
 
+# MLflow keeps the row of a version that somebody deleted, with its number and its tags but without its source.
+THERE = "coalesce(v.current_stage, '') <> 'Deleted_Internal'"
+_VERSION = "SELECT v.version, v.source, v.run_id FROM model_versions v"
+_ALIASED = (
+    "SELECT DISTINCT t.value FROM registered_model_aliases a JOIN model_version_tags t "
+    "ON t.name = a.name AND t.version = a.version WHERE t.key = 'package_hash'"
+)
+
 
 @dataclass(frozen=True)
 class Version:
@@ -89,6 +97,17 @@ def by_number(uri: str, model: str, number: int) -> Version | None:
     return _newest(uri, model, "number", number)
 
 
+def aliased(uri: str) -> set[str]:
+    """Return the packages, by hash, that any alias of any registered model points at."""
+    file = sqlite_file(uri)
+    if file is None:
+        return _aliased_by_client(uri)
+    if not file.exists():
+        return set()
+    with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=_LOCK_SECONDS)) as database:
+        return {package_hash for (package_hash,) in database.execute(_ALIASED)}
+
+
 def package_folder(uri: str, version: Version, cache: Path) -> Path:
     """Return a local folder with the version's package: where it lies, or a copy fetched into `cache`.
 
@@ -115,7 +134,7 @@ def _newest(uri: str, model: str, key: _Key, value: str | int) -> Version | None
         return _from_client(uri, model, key, value)
     if not file.exists():
         return None
-    query = f"SELECT v.version, v.source, v.run_id FROM model_versions v {_WHERE[key]} ORDER BY v.version DESC LIMIT 1"
+    query = f"{_VERSION} {_WHERE[key]} AND {THERE} ORDER BY v.version DESC LIMIT 1"
     with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=_LOCK_SECONDS)) as database:
         try:
             row = database.execute(query, {"model": model, "value": value}).fetchone()
@@ -150,6 +169,21 @@ def _from_client(uri: str, model: str, key: _Key, value: str | int) -> Version |
             return None
         raise
     return max(map(from_mlflow, found), key=lambda version: version.number, default=None)
+
+
+def _aliased_by_client(uri: str) -> set[str]:
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(uri, uri)
+    found: set[str] = set()
+    token: str | None = None
+    while True:
+        page = client.search_registered_models(page_token=token)
+        versions = {(model.name, str(number)) for model in page for number in model.aliases.values()}
+        found |= {str(client.get_model_version(*version).tags.get("package_hash", "")) for version in versions}
+        token = page.token
+        if not token:
+            return found - {""}
 
 
 def from_mlflow(version: Any) -> Version:  # noqa: ANN401 - MLflow ships no types

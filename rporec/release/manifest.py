@@ -108,7 +108,7 @@ def read(folder: Path) -> Manifest:
         name = str(stated["package_hash"])
         signed = stated.get("signature")
         signature = None if signed is None else Signature(str(signed["scheme"]), str(signed["value"]))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"the manifest cannot be read: {error}", file=path, cure=_CURE) from error
     if version != SCHEMA_VERSION:
         raise InputError(

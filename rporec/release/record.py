@@ -27,6 +27,8 @@ _FORBIDDEN = re.compile(r"[^\w\-. :/]")
 _LONGEST_PARAM = 6000
 _METRICS_A_BATCH, _PARAMS_A_BATCH = 1000, 100
 _SECRETS = re.compile(r"(?<=://)[^/\s]*@|(?<=\w)\?\S*")  # user:password@ and options in a URL
+# For the environment, in place of MLflow's seven silent retries: who waits says so (`patiently`), or soon asks again.
+RETRIES, FEW = "MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1"
 _FIRST_WAIT, _LONGEST_WAIT = 1.0, 15.0
 
 

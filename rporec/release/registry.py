@@ -169,8 +169,8 @@ def promote(place: Place, model: str, request: Request, wait_seconds: float) -> 
     A package that has been champion already is returned as it stands.
 
     Raises:
-        InputError: the package may not be promoted (see `check`), or another promotion runs for longer than
-            `wait_seconds`.
+        InputError: the package may not be promoted (see `check`), its copy in the registry is not whole, or another
+            promotion runs for longer than `wait_seconds`.
     """
     with single_writer(place.audit, wait_seconds):
         package_hash = signature.verify(request.package, place.trust).package_hash
@@ -180,6 +180,7 @@ def promote(place: Place, model: str, request: Request, wait_seconds: float) -> 
             return Promotion(known, moved=False, replaced=None)
         check(place, model, request.package, request.verdict, request.tags.get("as_of", ""))
         version = _register(place, model, request, package_hash)
+        local_package(place, version)  # users get the registry's copy: one that is not whole keeps the champion
         replaced = moves.aliases(place, model)[CHAMPION]
         reason = f"the gates passed package {package_hash[:12]}"
         if request.aim == "challenger":

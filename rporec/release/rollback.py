@@ -44,9 +44,10 @@ def rollback(place: Place, model: str, wish: Wish, wait_seconds: float) -> Rollb
 
     Raises:
         InputError: there is no champion, no such version, no `previous` or one that was rolled back itself; the
-            version is the champion already or its package is not whole; another promotion or rollback runs for longer
-            than `wait_seconds`.
+            version is the champion already or its package is not whole; without a version named, the champion changed
+            while this waited; another promotion or rollback runs for longer than `wait_seconds`.
     """
+    meant = registry.champion(place, model)
     with single_writer(place.audit, wait_seconds):
         moves.reconcile(place, model, wish.who)
         now = registry.champion(place, model)
@@ -55,6 +56,8 @@ def rollback(place: Place, model: str, wish: Wish, wait_seconds: float) -> Rollb
                 "there is no champion to roll back", field="model", value=model, rule="alias champion in the registry",
                 cure="make run first, with the same PROFILE",
             )  # fmt: skip
+        if wish.to is None:
+            _check_meant(meant, now)
         target = _default(place, model) if wish.to is None else _named(place, model, wish.to)
         if target.number == now.number:
             raise InputError(
@@ -89,6 +92,16 @@ def _exchange(place: Place, cause: moves.Cause, target: Version, replaced: int |
     if moves.aliases(place, target.model)[CHALLENGER] == target.number:
         wanted[CHALLENGER] = None
     moves.carry_out(place, target.model, cause, wanted)
+
+
+def _check_meant(meant: Version | None, now: Version) -> None:
+    """Refuse where a promotion came between: `previous` is then the very version that was to be taken from users."""
+    if meant is not None and meant.number != now.number:
+        raise InputError(
+            f"the champion changed while the rollback waited: it was version {meant.number}",
+            field="champion", value=now.number, rule="the champion that stood there when the rollback was asked for",
+            cure=f"look at what serves now, then name the version: make rollback TO=<version>; {_LIST}",
+        )  # fmt: skip
 
 
 def _default(place: Place, model: str) -> Version:

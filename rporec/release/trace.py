@@ -66,6 +66,7 @@ class Found:
         kept: artefacts of its run.
         commit: what git says of its commit (hash, date, subject), "" when the repository does not have it.
         parent: the registered version that the verdict was judged against, if it is still there.
+        owed_since: date since which the DVC remote lacks outputs of it, None where nothing is known to be lacking.
     """
 
     version: Version
@@ -74,6 +75,7 @@ class Found:
     kept: Kept
     commit: str
     parent: Version | None
+    owed_since: str | None = None
 
 
 def trace(found: Found) -> Trace:
@@ -123,7 +125,7 @@ def _verdict(found: Found) -> Link:
     path, tags = found.kept.file("gates.json"), found.version.tags
     if path is None:
         return _link("verdict", False, f"{tags.get('verdict', 'unknown')}, but gates.json is gone")
-    gates = read_json(path)
+    gates = found.kept.json("gates.json")
     digest = sha256_file(path)
     failed = [gate["name"] for gate in gates["gates"] if gate["status"] == "fail"]
     passed = sum(gate["status"] == "pass" for gate in gates["gates"])
@@ -166,9 +168,20 @@ def _params(found: Found) -> Link:
     if path is None:
         return _link("params", None, "the run keeps no params.yaml")
     params = read_yaml(path.read_text(encoding="utf-8"))
-    other = _first_other(read_json(found.package / layout.PARAMS), params)
+    shaped = _inside(found, layout.PARAMS)
+    if shaped is None:
+        return _link("params", False, f"the package's {layout.PARAMS} is gone")
+    other = _first_other(shaped, params)
     lines = (f"params.yaml {sha256_file(path)}", f"profile {params['run']['profile']}, seed {params['run']['seed']}")
     return _link("params", not other, *lines, f"{other} is another value inside the package" if other else "")
+
+
+def _inside(found: Found, name: str) -> Any:  # noqa: ANN401 - any JSON value
+    """Return a JSON file of the package, None where it is gone or no JSON: whoever asks may look into just that."""
+    try:
+        return read_json(found.package / name)
+    except (OSError, ValueError):
+        return None
 
 
 def _first_other(shaped: Mapping[str, Any], params: Mapping[str, Any], above: str = "") -> str:
@@ -189,12 +202,15 @@ def _lock(found: Found) -> Link:
     if path is None:
         return _link("dvc.lock", None if not stated else False, stated or "none", "the run keeps none")
     digest = sha256_file(path)
-    return _link("dvc.lock", digest == stated, digest, "" if digest == stated else f"registered as {stated}")
+    owed = f"not yet on the DVC remote, owed to it since {found.owed_since}" if found.owed_since else ""
+    return _link("dvc.lock", digest == stated, digest, "" if digest == stated else f"registered as {stated}", owed)
 
 
 def _tables(found: Found) -> Link:
     name = found.version.tags.get("data_hash", "")
-    inside = read_json(found.package / layout.LINEAGE)
+    inside = _inside(found, layout.LINEAGE)
+    if inside is None:
+        return _link("data tables", False, f"data {name}", f"the package's {layout.LINEAGE} is gone")
     until = f"before {inside['as_of']}" if inside["as_of"] else "no dates: a given split"
     files = (found.kept.hashes or {}).get("ingest", {})
     wanted = [files.get(f"{table}.parquet") for table in ("interactions", "items")]

@@ -7,6 +7,7 @@ probabilities fall only by what the new ones take.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -26,7 +27,7 @@ from rporec.rechead.reader import Reader
 from rporec.rechead.tower import HistoryTower
 from rporec.recommender import Recommender
 from rporec.serving.served import Served
-from rporec.serving.store import NewItem
+from rporec.serving.store import NewItem, pack_item
 from rporec.transitions import Transitions
 
 _KIN = 20  # nearest old items by text that a new one shares what followed with
@@ -57,7 +58,8 @@ def extend(served: Served, items: Sequence[NewItem]) -> Served:
         old.package_hash, old.settings, replace(old.evidence, catalogue=catalogue, near=near), rechead, old.writer,
         np.concatenate([old.popularity, np.zeros(len(new))]),
     )  # fmt: skip
-    return Served(grown, served.name, served.version, served.lineage, served.tags, added=len(items))
+    told = hashlib.sha256("\n".join(pack_item(item) for item in new).encode()).hexdigest()
+    return Served(grown, served.name, served.version, served.lineage, served.tags, added=len(items), grown=told)
 
 
 def grown_catalogue(catalogue: Catalogue, new: Sequence[NewItem]) -> Catalogue:

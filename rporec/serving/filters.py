@@ -27,6 +27,11 @@ class Filters:
     max_price: float | None = None
     exclude_seen: bool = False
 
+    @property
+    def of_items(self) -> bool:
+        """Whether items are left out for what they are, whoever asks."""
+        return bool(self.categories) or self.min_price is not None or self.max_price is not None
+
 
 NO_FILTERS = Filters()
 

@@ -21,8 +21,9 @@ from rporec.recommender import Item, Recommender
 from rporec.release import layout
 from rporec.release.lookup import Version, model_name
 from rporec.release.signature import UNSIGNED, Trust
+from rporec.serving.bands import bands
 from rporec.serving.find import Finder
-from rporec.serving.shortlist import Shortlist, Shortlists, named
+from rporec.serving.shortlist import Key, Shortlist, Shortlists, named
 from rporec.serving.store import history_key
 
 
@@ -37,6 +38,7 @@ class Served:
         lineage: lineage.json of the package.
         tags: of the registered version: verdict, commit, hashes; {} for a folder.
         added: items of the store that were looked at when this catalogue was put together.
+        grown: digest of those that it took in; "" = the catalogue is the package's own.
         lock: one scoring at a time.
         shortlists: rankings that were asked for before.
     """
@@ -47,6 +49,7 @@ class Served:
     lineage: Mapping[str, str]
     tags: Mapping[str, str]
     added: int = 0
+    grown: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     shortlists: Shortlists = field(default_factory=Shortlists, repr=False)
 
@@ -59,6 +62,11 @@ class Served:
     def finder(self) -> Finder:
         """Looks items up by what people write."""
         return Finder(self.recommender.catalogue, self.recommender.popularity)
+
+    @cached_property
+    def bands(self) -> list[int]:
+        """[N] the band of each item by its purchases in the training data (`rporec.serving.bands`)."""
+        return [int(band) for band in bands(self.recommender.popularity)]
 
     def probabilities(self, history: Sequence[int], reasoning: Parsed | None) -> npt.NDArray[np.float64]:
         """Return [N] as `Recommender.probabilities`, one caller at a time."""
@@ -76,20 +84,35 @@ class Served:
             k: items wanted.
             allowed: [N] which items may be shown; None = all.
         """
-        recommender = self.recommender
-        key = tuple(history[-recommender.settings.history_length :]), reasoning
-        kept = self.shortlists.get(key)
-        found = None if kept is None else kept.best(k, allowed)
-        if found is None:
-            probabilities = self.probabilities(history, reasoning)
-            if kept is None:
-                order = recommender.order(probabilities, 2 * recommender.settings.max_k)
-                fresh = Shortlist(order, probabilities[order], whole=len(order) == recommender.catalogue.n)
-                self.shortlists.keep(key, fresh)
-                found = fresh.best(k, allowed)
-            if found is None:
-                return recommender.best(probabilities, k, allowed)
-        return named(found, recommender.catalogue.item_ids, recommender.catalogue.titles)
+        kept = self.kept(history, reasoning)
+        found = None if kept is None else self.ready(kept, k, allowed)
+        if found is not None:
+            return found
+        probabilities = self.probabilities(history, reasoning)
+        if kept is None:
+            self.shortlists.keep(self._asked(history, reasoning), self.head(probabilities))
+        return self.recommender.best(probabilities, k, allowed)
+
+    def kept(self, history: Sequence[int], reasoning: Parsed | None) -> Shortlist | None:
+        """Return the head of a ranking that was asked for before, None where it is not in memory."""
+        return self.shortlists.get(self._asked(history, reasoning))
+
+    def ready(self, head: Shortlist, k: int, allowed: npt.NDArray[np.bool_] | None) -> tuple[Item, ...] | None:
+        """Return what `best` returns, from the head of that ranking; None where it holds too little."""
+        found, catalogue = head.best(k, allowed), self.recommender.catalogue
+        return None if found is None else named(found, catalogue.item_ids, catalogue.titles)
+
+    def head(self, probabilities: npt.NDArray[np.float64]) -> Shortlist:
+        """Return the head of a ranking: enough for the largest k and as many items again for filters.
+
+        Args:
+            probabilities: [N] of all items.
+        """
+        order = self.recommender.order(probabilities, 2 * self.recommender.settings.max_k)
+        return Shortlist(order, probabilities[order], whole=len(order) == self.recommender.catalogue.n)
+
+    def _asked(self, history: Sequence[int], reasoning: Parsed | None) -> Key:
+        return tuple(history[-self.recommender.settings.history_length :]), reasoning
 
     def nearest(self, item: int, k: int) -> list[tuple[int, float]]:
         """Return the k items whose texts are most like an item's, with their cosines, the nearest first."""

@@ -31,17 +31,43 @@ class NewItem:
     price: float | None
 
 
-class Store(Protocol):
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is kept of a history.
+
+    Args:
+        reasoning: as it was written.
+        head: of the ranking, as `serving.head` packs it; None where none was computed ahead of time.
+    """
+
+    reasoning: Parsed
+    head: bytes | None
+
+
+class Reader(Protocol):
+    """What a request asks of a store. Every method raises StoreError when the store cannot be reached."""
+
+    def kept(self, package_hash: str, keys: Sequence[str]) -> list[Kept | None]:
+        """Return what is kept under each key, None where there is no reasoning."""
+
+    def user(self, package_hash: str, user_id: str) -> list[str] | None:
+        """Return a user's history of item ids, oldest first, None for an unknown user."""
+
+    def close(self) -> None:
+        """Let go of files and connections."""
+
+
+class Store(Reader, Protocol):
     """Where it is kept. Every method raises StoreError when the store cannot be reached."""
 
-    def reasoning(self, package_hash: str, keys: Sequence[str]) -> list[Parsed | None]:
-        """Return the reasoning kept under each key, None where there is none."""
+    def reader(self) -> Reader | None:
+        """Return a reader of its own for one thread that may not wait, None where every look may mean waiting."""
 
     def keep_reasoning(self, package_hash: str, written: Mapping[str, Parsed]) -> None:
         """Keep reasoning by key; what is kept already is replaced."""
 
-    def user(self, package_hash: str, user_id: str) -> list[str] | None:
-        """Return a user's history of item ids, oldest first, None for an unknown user."""
+    def keep_heads(self, package_hash: str, heads: Mapping[str, bytes]) -> None:
+        """Keep heads of rankings by key; what is kept already is replaced."""
 
     def keep_users(self, package_hash: str, histories: Mapping[str, Sequence[str]]) -> None:
         """Keep the histories of users."""
@@ -56,10 +82,7 @@ class Store(Protocol):
         """Return how many items were added: cheap, so that every worker can look often."""
 
     def forget(self, keep: Collection[str]) -> None:
-        """Drop reasoning and users of all packages but these, by hash."""
-
-    def close(self) -> None:
-        """Let go of files and connections."""
+        """Drop reasoning, heads and users of all packages but these, by hash."""
 
 
 def history_key(item_ids: Sequence[str]) -> str:
@@ -72,7 +95,7 @@ def pack(reasoning: Parsed) -> str:
     return json.dumps(asdict(reasoning), ensure_ascii=False)
 
 
-def unpack(line: str) -> Parsed:
+def unpack(line: str | bytes) -> Parsed:
     """Read what `pack` wrote.
 
     Raises:
@@ -93,7 +116,7 @@ def pack_item(item: NewItem) -> str:
     return json.dumps(asdict(item), ensure_ascii=False)
 
 
-def unpack_item(line: str) -> NewItem:
+def unpack_item(line: str | bytes) -> NewItem:
     """Read what `pack_item` wrote.
 
     Raises:

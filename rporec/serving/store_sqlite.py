@@ -10,12 +10,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rporec.reasoning.parse import Parsed
-from rporec.serving.store import NewItem, StoreError, pack, pack_item, unpack, unpack_item
+from rporec.serving.store import Kept, NewItem, Reader, StoreError, pack, pack_item, unpack, unpack_item
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS reasoning (package TEXT, key TEXT, written TEXT, PRIMARY KEY (package, key)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS heads (package TEXT, key TEXT, head BLOB, PRIMARY KEY (package, key));
 CREATE TABLE IF NOT EXISTS users (package TEXT, user TEXT, history TEXT, PRIMARY KEY (package, user)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS items (place INTEGER PRIMARY KEY, model TEXT, id TEXT, item TEXT, UNIQUE (model, id));
+"""
+# Heads lie apart: they are larger than all else, and a file of before they were kept needs nothing but the table.
+_KEPT = """
+SELECT reasoning.key, written, head FROM reasoning LEFT JOIN heads USING (package, key)
+WHERE reasoning.package = ? AND reasoning.key IN
 """
 _LOCK_SECONDS = 5.0  # waited for another process that writes
 _TOGETHER = 500  # keys of one question: sqlite takes only so many
@@ -32,7 +38,7 @@ class SqliteStore:
     """
 
     def __init__(self, file: Path) -> None:
-        self._lock = threading.Lock()
+        self.file, self._lock = file, threading.Lock()
         with _told():
             file.parent.mkdir(parents=True, exist_ok=True)
             # One connection behind a lock: threads of a worker take turns, which costs less than a connection each.
@@ -41,16 +47,14 @@ class SqliteStore:
             self._database.execute("PRAGMA synchronous=NORMAL")
             self._database.executescript(_SCHEMA)
 
-    def reasoning(self, package_hash: str, keys: Sequence[str]) -> list[Parsed | None]:
-        """Return the reasoning kept under each key, None where there is none."""
-        found: dict[str, str] = {}
-        for start in range(0, len(keys), _TOGETHER):
-            part = keys[start : start + _TOGETHER]
-            marks = ",".join("?" * len(part))
-            query = f"SELECT key, written FROM reasoning WHERE package = ? AND key IN ({marks})"
-            with self._turn() as database:
-                found.update(database.execute(query, [package_hash, *part]).fetchall())
-        return [unpack(found[key]) if key in found else None for key in keys]
+    def reader(self) -> Reader | None:
+        """Return a connection of its own: in WAL mode it waits for nobody who writes."""
+        return _SqliteReader(self.file)
+
+    def kept(self, package_hash: str, keys: Sequence[str]) -> list[Kept | None]:
+        """Return what is kept under each key, None where there is no reasoning."""
+        with self._turn() as database:
+            return _kept(database, package_hash, keys)
 
     def keep_reasoning(self, package_hash: str, written: Mapping[str, Parsed]) -> None:
         """Keep reasoning by key; what is kept already is replaced."""
@@ -58,12 +62,16 @@ class SqliteStore:
         with self._turn() as database:
             database.executemany("INSERT OR REPLACE INTO reasoning VALUES (?, ?, ?)", rows)
 
+    def keep_heads(self, package_hash: str, heads: Mapping[str, bytes]) -> None:
+        """Keep heads of rankings by key; what is kept already is replaced."""
+        rows = [(package_hash, key, head) for key, head in heads.items()]
+        with self._turn() as database:
+            database.executemany("INSERT OR REPLACE INTO heads VALUES (?, ?, ?)", rows)
+
     def user(self, package_hash: str, user_id: str) -> list[str] | None:
         """Return a user's history of item ids, oldest first, None for an unknown user."""
-        query = "SELECT history FROM users WHERE package = ? AND user = ?"
         with self._turn() as database:
-            row = database.execute(query, (package_hash, user_id)).fetchone()
-        return None if row is None else [str(item_id) for item_id in json.loads(row[0])]
+            return _user(database, package_hash, user_id)
 
     def keep_users(self, package_hash: str, histories: Mapping[str, Sequence[str]]) -> None:
         """Keep the histories of users."""
@@ -89,10 +97,10 @@ class SqliteStore:
             return int(database.execute("SELECT count(*) FROM items WHERE model = ?", (model,)).fetchone()[0])
 
     def forget(self, keep: Collection[str]) -> None:
-        """Drop reasoning and users of all packages but these, by hash."""
+        """Drop reasoning, heads and users of all packages but these, by hash."""
         marks = ",".join("?" * len(keep))
         with self._turn() as database:
-            for table in ("reasoning", "users"):
+            for table in ("reasoning", "heads", "users"):
                 database.execute(f"DELETE FROM {table} WHERE package NOT IN ({marks})", list(keep))
 
     def close(self) -> None:
@@ -104,6 +112,42 @@ class SqliteStore:
     def _turn(self) -> Iterator[sqlite3.Connection]:
         with self._lock, _told(), self._database as database:
             yield database
+
+
+class _SqliteReader:
+    """Reads on a connection of its own. For one thread; a file that is locked is told at once and not waited for."""
+
+    def __init__(self, file: Path) -> None:
+        with _told():
+            self._database = sqlite3.connect(file, timeout=0.0, check_same_thread=False)
+            self._database.execute("PRAGMA query_only=ON")
+
+    def kept(self, package_hash: str, keys: Sequence[str]) -> list[Kept | None]:
+        with _told():
+            return _kept(self._database, package_hash, keys)
+
+    def user(self, package_hash: str, user_id: str) -> list[str] | None:
+        with _told():
+            return _user(self._database, package_hash, user_id)
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def _kept(database: sqlite3.Connection, package_hash: str, keys: Sequence[str]) -> list[Kept | None]:
+    found: dict[str, Kept] = {}
+    for start in range(0, len(keys), _TOGETHER):
+        part = keys[start : start + _TOGETHER]
+        query = f"{_KEPT} ({','.join('?' * len(part))})"
+        for key, written, head in database.execute(query, [package_hash, *part]).fetchall():
+            found[key] = Kept(unpack(written), head)
+    return [found.get(key) for key in keys]
+
+
+def _user(database: sqlite3.Connection, package_hash: str, user_id: str) -> list[str] | None:
+    query = "SELECT history FROM users WHERE package = ? AND user = ?"
+    row = database.execute(query, (package_hash, user_id)).fetchone()
+    return None if row is None else [str(item_id) for item_id in json.loads(row[0])]
 
 
 @contextmanager

@@ -108,8 +108,10 @@ class Swap:
 
     def _follow(self) -> None:
         version = None if self._wanted is None else self._wanted.version()
-        if self._wanted is None or version is None:  # an alias that is gone for a moment takes no model away
-            return
+        if self._wanted is None or version is None:
+            if self._wanted is not None and self._wanted.alias == lookup.CHALLENGER:
+                self._base = self.current = self.refused = None
+            return  # a champion's alias that is gone for a moment takes no model from users
         base = self._base
         if base is not None and (base.version, base.package_hash) == (version.number, version.package_hash):
             self.refused = None

@@ -215,6 +215,58 @@ def test_a_degenerate_completion_never_beats_an_honest_one_of_the_same_rank(head
     check()
 
 
+HIDDEN = {
+    "made-up words": "qx zv bn kp lm rt yu op as df",
+    "one word repeated, joined": "the/the the/the/the the-the the+the likely/likely likely.likely",
+    "one word spelled in many ways": "likely likelyy likelyyy likelyyyy likelyyyyy likelyyyyyy",
+    "other letters": "é ê è ë ē ė ę ě",
+    "history joined": None,
+}
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+@pytest.mark.parametrize("weights", [DEFAULT, GROUNDED], ids=["default", ".2"])
+def test_what_only_looks_like_words_never_beats_an_honest_thought_of_the_same_rank(head, name, weights):
+    params = world.align_params(weights=weights)
+    own = RewardScorer(Blind(shop.N, 3), head.encoder, CATALOGUE, FACTS, params, V)
+    for group in (1, 5, 7):
+        lines = " ".join(item_line(item, CATALOGUE) for item in FACTS[group].shown)
+        thought = HIDDEN[name] or "+".join(lines.split())
+        answer = item_line(FACTS[group].targets[0], CATALOGUE)
+        texts = [f"<think>{one}</think><answer>{answer}</answer>" for one in [thought, *honest(group)]]
+        bad, *good = own.score([group] * len(texts), texts, [[0.5, 1.0]] * len(texts))
+        assert bad.reward < min(one.reward for one in good)
+
+
+def test_words_joined_by_commas_are_counted(head):
+    own, group = scorer(head, weights=GROUNDED), 1
+    spaced = " ".join(honest(group)[0].split() * 3)
+    texts = [f"<think>{one}</think><answer>Acme lamp</answer>" for one in (spaced, spaced.replace(" ", ","))]
+    plain, joined = own.score([group] * 2, texts, [[]] * 2)
+    assert plain.terms.concise == joined.terms.concise == 0
+
+
+@pytest.mark.parametrize("joiner", ["+", "&", "=", "*", "'", "./", "’"])
+def test_a_name_that_is_joined_to_other_words_is_looked_up_as_the_encoder_reads_it(head, joiner):
+    own, group = scorer(head, weights=GROUNDED), 1
+    known = FACTS[group]
+    absent = next(name for name in shop.BRANDS if name not in {CATALOGUE.brand(item) for item in known.shown})
+    there = CATALOGUE.brand(known.shown[-1])
+    thoughts = [f"They like {there} and then {absent} more", f"They like {there} and then{joiner}{absent}{joiner}more"]
+    texts = [f"<think>{one}</think><answer>Acme lamp</answer>" for one in thoughts]
+    plain, joined = own.score([group] * 2, texts, [[]] * 2)
+    assert joined.terms.grounded <= plain.terms.grounded == pytest.approx(0.5)
+
+
+def test_a_reference_that_says_nothing_itself_does_not_make_a_word_a_thought(head):
+    own = scorer(head, weights=GROUNDED)
+    lines = " ".join(item_line(item, CATALOGUE) for item in FACTS[1].shown)
+    own.facts = {1: dataclasses.replace(FACTS[1], reference=lines, words=len(lines.split()))}
+    texts = [f"<think>{one}</think><answer>Acme lamp</answer>" for one in ("likely", *honest(1)[1:3])]
+    bad, *good = own.score([1] * 3, texts, [[]] * 3)
+    assert bad.terms.grounded < min(one.terms.grounded for one in good)
+
+
 @pytest.mark.parametrize("choice", CHOICES, ids=str)
 def test_no_text_and_no_entropies_make_a_reward_that_is_no_number(head, choice):
     own = scorer(head, weights=GROUNDED, **choice)

@@ -39,14 +39,6 @@ MOMENTS = {
 
 
 @pytest.fixture(scope="module")
-def backbone(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("backbone")
-    torch.set_num_threads(1)
-    world.write_backbone(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def undisturbed(backbone, tmp_path_factory):
     return runs.run(backbone, tmp_path_factory.mktemp("undisturbed"), runs.small(**STEPS))
 
@@ -192,20 +184,6 @@ def test_a_run_refuses_what_another_rechead_or_learning_rate_left(backbone, tmp_
         runs.run(backbone, tmp_path, runs.small(**STEPS), made_of={"rechead": "b2"})
     assert error.value.field == "rechead"
     assert sha256_path(tmp_path) == kept
-
-
-def test_a_policy_with_another_tokenizer_is_refused(backbone, undisturbed, tmp_path):
-    words = world.writer(backbone).tokenizer
-    checkpoints.require_tokenizer(undisturbed.folder, words)
-    shutil.copytree(undisturbed.folder, tmp_path / "policy")
-    text = (tmp_path / "policy" / "tokenizer.json").read_text()
-    (tmp_path / "policy" / "tokenizer.json").write_text(text.replace('"lamp"', '"lampe"'))
-    for spoil in (lambda: None, (tmp_path / "policy" / "tokenizer.json").unlink):
-        spoil()
-        with pytest.raises(InputError, match="tokenizer is not the backbone's") as error:
-            checkpoints.require_tokenizer(tmp_path / "policy", words)
-        assert error.value.file == tmp_path / "policy"
-        assert error.value.cure
 
 
 def test_a_run_refuses_a_best_policy_that_was_replaced(backbone, undisturbed, tmp_path):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,14 +17,6 @@ from rporec.errors import InputError
 from rporec.files import sha256_path
 from steps.stage import CUBLAS
 from tests.align import runs, world
-
-
-@pytest.fixture(scope="module")
-def backbone(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("backbone")
-    torch.set_num_threads(1)
-    world.write_backbone(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -108,10 +101,11 @@ def test_a_half_written_checkpoint_is_ignored(tmp_path):
     assert newest_whole(tmp_path) is None
 
 
-def test_a_writer_that_is_never_well_formed_stops_the_run(tmp_path):
+@pytest.mark.parametrize("steps", [1, 6])
+def test_a_writer_that_is_never_well_formed_stops_the_run(tmp_path, steps):
     world.write_backbone(tmp_path / "backbone", steps=0)
     with pytest.raises(InputError, match="well formed") as error:
-        runs.run(tmp_path / "backbone", tmp_path / "work", runs.small())
+        runs.run(tmp_path / "backbone", tmp_path / "work", runs.small(steps=steps))
     assert "backbone.epochs" in error.value.cure
 
 
@@ -137,8 +131,9 @@ def rows(*heldout, **changes):
     ],
 )
 def test_best_step_and_stall(heldout, best, ended):
-    assert best_step(rows(*heldout), world.align_params()) == best
-    assert why_ended(rows(*heldout), world.align_params(patience=2)) == ended
+    seen = rows(*heldout)
+    assert best_step(seen, world.align_params(), seen[0]) == best
+    assert why_ended(seen, world.align_params(patience=2), seen[0]) == ended
 
 
 @pytest.mark.parametrize(
@@ -155,10 +150,10 @@ def test_best_step_and_stall(heldout, best, ended):
 def test_of_steps_as_good_the_truer_is_best(heldout, truth, best):
     seen = rows(*heldout, heldout_grounded=truth)
     params = world.align_params(near_margin=0.0005)
-    assert best_step(seen, params) == best
+    assert best_step(seen, params, seen[0]) == best
     kept = 0
     for count in range(2, len(seen) + 1):
-        kept = count - 1 if best_step(seen[:count], params) == count - 1 else kept
+        kept = count - 1 if best_step(seen[:count], params, seen[0]) == count - 1 else kept
     assert kept == best
 
 
@@ -178,8 +173,17 @@ def test_a_collapse_has_a_name_ends_the_run_and_is_not_the_best(column, value, n
     sound = rows(0.2)[0][column]
     seen = rows(0.2, 0.1, 0.3, **{column: [sound, sound, value]})
     assert collapse(seen[0], seen[2], 0.1) == name
-    assert why_ended(seen, world.align_params()) == (f"collapse of {name}" if name else "")
-    assert best_step(seen, world.align_params()) == (1 if name else 2)
+    assert why_ended(seen, world.align_params(), seen[0]) == (f"collapse of {name}" if name else "")
+    assert best_step(seen, world.align_params(), seen[0]) == (1 if name else 2)
+
+
+def test_a_later_round_collapses_by_what_it_has_lost_since_the_backbone():
+    """Within the margin of its own start, but beyond that of the backbone which the rounds before had come near."""
+    backbone = rows(0.2, heldout_well_formed=[1.0])[0]
+    seen = rows(0.2, 0.3, 0.4, heldout_well_formed=[0.92, 0.91, 0.85])
+    params = world.align_params(collapse_margin=0.1)
+    assert (why_ended(seen, params, seen[0]), best_step(seen, params, seen[0])) == ("", 2)
+    assert (why_ended(seen, params, backbone), best_step(seen, params, backbone)) == ("collapse of form", 1)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +196,8 @@ def test_a_collapse_has_a_name_ends_the_run_and_is_not_the_best(column, value, n
     ],
 )
 def test_a_reward_that_rises_while_the_measure_falls_ends_the_run(heldout, reward, ended):
-    assert why_ended(rows(*heldout, reward=reward), world.align_params()) == ended
+    seen = rows(*heldout, reward=reward)
+    assert why_ended(seen, world.align_params(), seen[0]) == ended
 
 
 class Talkative:
@@ -252,6 +257,26 @@ def test_the_traps_of_the_trainer_are_set(tmp_path):
     assert (args.use_cpu, args.bf16, args.top_k, args.gradient_checkpointing) == (True, False, 0, False)
     assert not args.mask_truncated_completions
     assert (args.per_device_train_batch_size, args.gradient_accumulation_steps) == (8, 2)
+
+
+def test_the_number_format_of_the_backbone_is_that_of_the_passes(backbone, tmp_path):
+    """Weights stay in float32: what is kept can be told from a run in float32, and is no other kind of file."""
+    short = runs.small(steps=2, eval_every=2)
+    setup = replace(world.setup(backbone, tmp_path), dtype="bfloat16")
+    assert grpo_config(short, setup).bf16
+    prompts = [(g, world.prompt(g)) for g in prompt_order(16, short, setup.seed)]
+    reads = world.scorer(short, world.facts(runs.TARGET))
+    policy = Policy(short, setup, prompts, world.writer(backbone).tokenizer, reads)
+    kinds = []
+    block = policy.writer.model.model.layers[0].mlp.gate_proj
+    block.register_forward_hook(lambda _module, _given, found: kinds.append((found.dtype, torch.is_grad_enabled())))
+    policy.train()
+    assert {kind for kind, _ in kinds} == {torch.bfloat16}, "sampled and trained alike"
+    assert {grad for _, grad in kinds} == {True, False}
+    assert {weight.dtype for weight in policy.model.parameters()} == {torch.float32}
+    assert any(not torch.equal(new, old) for new, old in zip(
+        policy.model.parameters(), world.writer(backbone).model.parameters(), strict=True
+    ))  # fmt: skip
 
 
 def test_one_gpu_of_several_is_used(tmp_path, monkeypatch):

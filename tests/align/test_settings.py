@@ -34,18 +34,10 @@ class OffPolicy(Ours):
         return output
 
 
-@pytest.fixture(scope="module")
-def backbone(tmp_path_factory):
-    torch.set_num_threads(1)
-    folder = tmp_path_factory.mktemp("backbone")
-    qwen3().save(folder)
-    return folder
-
-
-def loss(backbone, work, **changes):
+def loss(untaught, work, **changes):
     params = world.align_params(**{**BASE, **changes})
     prompts = [(row["group"], row["prompt"]) for row in ROWS[::G]]
-    policy = OffPolicy(params, world.setup(backbone, work), prompts, qwen3().tokenizer, Scores())
+    policy = OffPolicy(params, world.setup(untaught, work), prompts, qwen3().tokenizer, Scores())
     policy.current_gradient_accumulation_steps = parts = policy.args.gradient_accumulation_steps
     torch.manual_seed(7)
     with torch.no_grad():
@@ -55,8 +47,8 @@ def loss(backbone, work, **changes):
 
 
 @pytest.fixture(scope="module")
-def base_loss(backbone, tmp_path_factory):
-    return loss(backbone, tmp_path_factory.mktemp("base"))
+def base_loss(untaught, tmp_path_factory):
+    return loss(untaught, tmp_path_factory.mktemp("base"))
 
 
 @pytest.mark.parametrize(
@@ -67,14 +59,14 @@ def base_loss(backbone, tmp_path_factory):
         ("temperature", 1.0),
     ],
 )  # fmt: skip
-def test_a_choice_reaches_trl_and_changes_the_loss(backbone, base_loss, tmp_path, name, value):
+def test_a_choice_reaches_trl_and_changes_the_loss(untaught, base_loss, tmp_path, name, value):
     args = grpo_config(world.align_params(**{**BASE, name: value}), world.setup(tmp_path, tmp_path))
     assert vars(args)[name] == value
-    assert loss(backbone, tmp_path, **{name: value}) != pytest.approx(base_loss, rel=1e-3)
+    assert loss(untaught, tmp_path, **{name: value}) != pytest.approx(base_loss, rel=1e-3)
 
 
-def test_the_loss_does_not_change_by_itself(backbone, base_loss, tmp_path):
-    assert loss(backbone, tmp_path) == pytest.approx(base_loss, rel=1e-6)
+def test_the_loss_does_not_change_by_itself(untaught, base_loss, tmp_path):
+    assert loss(untaught, tmp_path) == pytest.approx(base_loss, rel=1e-6)
 
 
 def test_the_rest_reaches_trl(tmp_path):
@@ -142,7 +134,7 @@ def test_a_machine_without_the_package_is_refused(server):
     assert "vllm is not installed" in refused(server[1])
 
 
-def test_what_a_server_samples_is_scored_with_the_policys_entropies(backbone, tmp_path):
+def test_what_a_server_samples_is_scored_with_the_policys_entropies(untaught, tmp_path):
     """The server itself needs a GPU; in its place completions that are known."""
 
     class Served:
@@ -160,7 +152,7 @@ def test_what_a_server_samples_is_scored_with_the_policys_entropies(backbone, tm
 
     params = world.align_params(**BASE)
     prompts = [(row["group"], row["prompt"]) for row in ROWS[::G]]
-    policy = Asked(params, world.setup(backbone, tmp_path), prompts, qwen3().tokenizer, Scores())
+    policy = Asked(params, world.setup(untaught, tmp_path), prompts, qwen3().tokenizer, Scores())
     policy.use_vllm, policy.vllm_generation, policy._last_loaded_step = True, Served(), -1
     asked = [prompt for prompt in PROMPTS for _ in range(G)]
     ids, logprobs = policy._generate_single_turn(asked, None, {}, G)

@@ -7,7 +7,7 @@ from rporec.backbone import write
 from rporec.backbone.generate import Sampling
 from rporec.backbone.write import Writing, groups_of, write_completions
 from rporec.progress import Progress
-from rporec.reasoning.ground import ground
+from rporec.reasoning.ground import Grounder
 from rporec.reasoning.parse import parse
 from tests.backbone.models import qwen3
 from tests.kills import killed
@@ -49,15 +49,15 @@ def test_the_table_is_whole_sorted_and_parsed(tmp_path):
         assert (parsed.thought, parsed.answer, parsed.well_formed) == (
             row["thought"], row["answer"], row["well_formed"]
         )  # fmt: skip
-        assert row["grounded"] == ground(parsed.thought, histories[row["group"]][-2:], catalogue()).share
+        assert row["grounded"] == Grounder(catalogue()).check(parsed.thought, histories[row["group"]][-2:]).share
 
 
 def test_a_killed_run_writes_the_same_table(tmp_path, monkeypatch):
     whole = write_completions(qwen3(1024), groups_of(rows()), catalogue(), writing(), tmp_path / "whole", {})
-    with killed(write, "_write_shard", after=1):
+    with killed(write, "write_shard", after=1):
         write_completions(qwen3(1024), groups_of(rows()), catalogue(), writing(), tmp_path / "kept", {})
-    real, left = write._write_shard, []
-    monkeypatch.setattr(write, "_write_shard", lambda *args: left.append(1) or real(*args))
+    real, left = write.write_shard, []
+    monkeypatch.setattr(write, "write_shard", lambda *args: left.append(1) or real(*args))
     again = write_completions(qwen3(1024), groups_of(rows()), catalogue(), writing(), tmp_path / "kept", {})
     assert len(left) == 2
     assert again.completions.equals(whole.completions)
@@ -69,8 +69,8 @@ def test_a_damaged_shard_is_written_anew_and_the_others_are_kept(tmp_path, monke
     shards = sorted(tmp_path.iterdir())
     shards[1].write_bytes(shards[1].read_bytes()[:200])
     shards[2].write_bytes(b"")
-    real, left = write._write_shard, []
-    monkeypatch.setattr(write, "_write_shard", lambda *args: left.append(args[1]["group"].to_list()) or real(*args))
+    real, left = write.write_shard, []
+    monkeypatch.setattr(write, "write_shard", lambda *args: left.append(args[1]["group"].to_list()) or real(*args))
     assert write_completions(*arguments).completions.equals(whole)
     assert left == [[97, 98, 99], [100]]  # of 94 to 100
     assert shards[1].name in caplog.text
@@ -89,7 +89,7 @@ def test_progress_moves_with_every_batch_and_kept_shards_are_no_work_of_this_cal
 
         monkeypatch.setattr(Progress, name, noting)
     arguments = (qwen3(1024), groups_of(rows()), catalogue(), writing(shard_groups=6), tmp_path, {})
-    with killed(write, "_write_shard", after=1):
+    with killed(write, "write_shard", after=1):
         write_completions(*arguments)
     assert moves == [("advance", 4), ("advance", 2)]  # batches of eight sequences, two a group
     moves.clear()

@@ -7,6 +7,7 @@ from rporec.baselines.counting import DECAYS, Markov, Popularity, choose_countin
 from rporec.evaluation.metrics import rank_targets
 from rporec.rechead.examples import Examples
 from rporec.transitions import Transitions
+from tests.counted import by_row
 
 torch.set_num_threads(1)
 
@@ -22,14 +23,14 @@ def test_popularity_is_the_same_for_everyone():
 
 def test_markov_counts_first_and_popularity_breaks_ties():
     # After 0 came 1 once and 2 once; item 2 was a target twice more, item 3 three times, item 0 never.
-    counts = Transitions.fit([[0], [0], [], [], [], [], []], [1, 2, 2, 2, 3, 3, 3], n_items=4, decay=0.5)
+    counts = by_row([[0], [0], [], [], [], [], []], [1, 2, 2, 2, 3, 3, 3], n_items=4, decay=0.5)
     ranker = Markov(counts)
     assert order(ranker.scores([[0]])[0]) == [2, 1, 3, 0]
     assert order(ranker.scores([[3]])[0])[2:] == [1, 0]  # no evidence: popularity alone
 
 
 def test_items_equal_in_both_stay_tied():
-    counts = Transitions.fit([[0], [0]], [1, 2], n_items=4, decay=0.5)
+    counts = by_row([[0], [0]], [1, 2], n_items=4, decay=0.5)
     ranks = rank_targets(Markov(counts).scores([[0]]), np.array([0, 0]), np.array([1, 3]))
     assert ranks.above.tolist() == [0, 2]
     assert ranks.ties.tolist() == [1, 1]
@@ -38,7 +39,7 @@ def test_items_equal_in_both_stay_tied():
 def test_a_small_popularity_still_breaks_a_tie_of_large_counts():
     # 20,000,000 + 1 is 20,000,000 in float32: a plain sum would leave a tie.
     counts = Transitions(
-        Transitions.fit([[0], [0]], [1, 2], 3, 0.5).counts * np.float32(2e7), np.array([0, 1, 2], np.float32), 0.5
+        by_row([[0], [0]], [1, 2], 3, 0.5).counts * np.float32(2e7), np.array([0, 1, 2], np.float32), 0.5
     )
     line = Markov(counts).scores([[0]])[0]
     assert line[2] > line[1] > line[0]

@@ -10,32 +10,21 @@ import pytest
 from bento import runtime, settings
 from rporec import config
 from rporec.errors import InputError
-from rporec.release import lookup, manifest, registry, verdict
+from rporec.release import lookup
 from rporec.release.place import Place
-from rporec.release.registry import Request
-from tests.release import world
-
-
-def _promote(place: Place, package: Path) -> str:
-    package_hash = manifest.read(package).package_hash
-    now = registry.champion(place, "rporec-demo")
-    against = {"champion": now.number, "champion_hash": now.package_hash} if now else {}
-    gates = world.write_verdict(place.home / "gates.json", package_hash, **against)
-    request = Request(package, verdict.read(gates), "", package.as_uri(), {"as_of": ""}, "someone")
-    registry.promote(place, "rporec-demo", request, wait_seconds=0.0)
-    return package_hash
+from tests.release import registered, world
 
 
 def test_the_champion_is_loaded_and_pinned(
     place: Place, package: Path, workspace: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RPOREC_HOME", str(place.home))
-    first = _promote(place, package)
+    first = registered.promote(place, package, as_of="").version.package_hash
     loaded = runtime.first_model(settings.load())
     assert (loaded.name, loaded.version, loaded.package_hash) == ("rporec-demo", 1, first)
     assert loaded.tags["verdict"] == "pass"
     world.write_package(tmp_path / "second", workspace, mark="2")
-    second = _promote(place, tmp_path / "second")
+    second = registered.promote(place, tmp_path / "second", as_of="").version.package_hash
     assert (loaded.version, loaded.recommender.package_hash) == (1, first)
     newest = runtime.first_model(settings.load())
     assert (newest.version, newest.package_hash) == (2, second)

@@ -91,6 +91,12 @@ def test_a_wrong_path_method_or_query_gets_its_status(server: Server, path: str,
     assert reply.text
 
 
+def test_a_path_forges_no_line_of_the_log(server: Server) -> None:
+    assert server.call("/%0d%0aFORGED").status == 404
+    server.until("the line", lambda: "FORGED" in server.log.read_text())
+    assert not [line for line in server.log.read_text().splitlines() if line.startswith("FORGED")]
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
@@ -149,9 +155,7 @@ def test_what_the_document_allows_never_fails_here(server: Server) -> None:
         operation = result.ok()
         for mode in schemathesis.GenerationMode:
 
-            @settings(
-                max_examples=8, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
-            )
+            @_HYPOTHESIS
             @given(case=operation.as_strategy(generation_mode=mode))
             def ask(case: Any) -> None:
                 reply = case.call(base_url=server.address, headers={"X-Admin-Key": KEY})

@@ -177,6 +177,9 @@ def test_every_example_of_the_document_works(server: Server) -> None:
     document = server.call("/docs.json").json
     assert {"/recommend", "/recommend_batch", "/items", "/items/{item_id}/similar", "/model", "/healthz", "/readyz",
             "/metrics"} <= set(document["paths"])  # fmt: skip
+    about = document["paths"]["/model"]["get"]["responses"]["200"]["content"]["application/json"]["schema"]
+    assert about == {"$ref": "#/components/schemas/About"}
+    assert set(document["components"]["schemas"]["About"]["properties"]) == set(server.call("/model").json)
     sent = 0
     for path, operations in document["paths"].items():
         for method, operation in operations.items():

@@ -6,14 +6,16 @@ import json
 import shutil
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from rporec.recommender import Recommender
-from rporec.release import lookup, manifest
+from rporec.release import audit, lookup, manifest
 from rporec.release.place import Place, client
+from rporec.release.rollback import Wish, rollback
 from tests.bento.serving import KEY, ROOMY, Server, lay_out, serving
 from tests.release import world
 
@@ -74,6 +76,34 @@ def _version(server: Server) -> Any:
     return server.call("/model").json["version"]
 
 
+@contextmanager
+def _asked_throughout(server: Server, histories: list[list[str]]) -> Iterator[tuple[list[Any], list[str]]]:
+    """Ask in four threads until the block ends; give queries with answers, and what failed."""
+    ends, answers, failures = threading.Event(), [], []
+
+    def ask(start: int) -> None:
+        number = start
+        while not ends.is_set():
+            queries = [{"history": histories[(number + step) % len(histories)], "k": 3} for step in range(2)]
+            reply = server.post("/recommend_batch", queries=queries)
+            single = server.post("/recommend", **queries[0])
+            if (reply.status, single.status) != (200, 200):
+                failures.append(reply.text + single.text)
+                return
+            answers.append((queries, reply.json))
+            number += 1
+
+    workers = [threading.Thread(target=ask, args=(start,)) for start in range(4)]
+    for worker in workers:
+        worker.start()
+    try:
+        yield answers, failures
+    finally:
+        ends.set()
+        for worker in workers:
+            worker.join(60)
+
+
 def test_a_swap_under_load_fails_no_request_and_mixes_no_models(
     following: Server, place: Place, packages: list[Path]
 ) -> None:
@@ -84,31 +114,11 @@ def test_a_swap_under_load_fails_no_request_and_mixes_no_models(
     histories = [[f"i{first:02d}", f"i{first + 1:02d}"] for first in range(6)]
     locals_ = {hashes[n]: Recommender.load(path) for n, path in enumerate(packages[:2], 1)}
     thoughts = {key: {tuple(h): model.recommend(h, 1).thought for h in histories} for key, model in locals_.items()}
-    ends, answers, failures = threading.Event(), [], []
-
-    def ask(start: int) -> None:
-        number = start
-        while not ends.is_set():
-            queries = [{"history": histories[(number + step) % 6], "k": 3} for step in range(2)]
-            reply = following.post("/recommend_batch", queries=queries)
-            if reply.status != 200:
-                failures.append(reply.text)
-                return
-            answers.append((queries, reply.json))
-            number += 1
-
-    workers = [threading.Thread(target=ask, args=(start,)) for start in range(4)]
-    for worker in workers:
-        worker.start()
-    try:
+    with _asked_throughout(following, histories) as (answers, failures):
         second = _register(place, packages[1])
         for version in (second, 1, second):
             _point(place, "champion", version)
             following.until(f"version {version}", lambda version=version: _version(following) == version)
-    finally:
-        ends.set()
-        for worker in workers:
-            worker.join(60)
     assert not failures
     assert {answer["model"]["version"] for _, answer in answers} == {1, second}
     for queries, answer in answers:
@@ -119,6 +129,25 @@ def test_a_swap_under_load_fails_no_request_and_mixes_no_models(
             assert one["thought"] == thoughts[model["package_hash"]][tuple(query["history"])]
     assert following.call("/items/new/similar").status == 200  # what was added stays
     assert following.metric("rporec_model_version") == second
+
+
+def test_a_rollback_is_followed_under_load_without_a_restart(following: Server, place: Place) -> None:
+    """The real rollback, as `make rollback TO=` does it: there, and back again by its number."""
+    before = _version(following)
+    back = 1 if before != 1 else 2
+    with _asked_throughout(following, [["i02", "i03"], ["i09"]]) as (answers, failures):
+        for version, replaced in ((back, before), (before, back)):
+            done = rollback(place, MODEL, Wish(version, "ada", "complaints"), wait_seconds=0.0)
+            assert (done.version.number, done.replaced) == (version, replaced)
+            following.until(f"version {version}", lambda version=version: _version(following) == version)
+            seen = len(answers)
+            following.until("more answers", lambda seen=seen: len(answers) >= seen + 8 or failures)
+    assert not failures
+    assert {answer["model"]["version"] for _, answer in answers} == {before, back}
+    assert all(one["model"] == answer["model"] for _, answer in answers for one in answer["answers"])
+    assert following.log.read_text().count("serving version") == 1  # said when a worker starts
+    acts = [(row.act, row.to_version) for row in audit.rows(place.audit, MODEL) if row.alias == "champion"]
+    assert acts[-2:] == [("rollback", back), ("rollback", before)]
 
 
 def test_a_package_that_fails_verification_leaves_the_old_one(
@@ -149,6 +178,11 @@ def test_the_shadow_scores_without_answering(following: Server, place: Place) ->
     following.until("a comparison", lambda: following.metric("rporec_shadow_seconds_count") >= 1)
     assert following.metric("rporec_shadow_overlap_sum") >= 1.0  # both packages rank alike
     assert f"shadow: version {other}, overlap 1.00" in following.log.read_text()
+    client(place).delete_registered_model_alias(MODEL, "challenger")
+    following.until("its end", lambda: following.call("/model").json["challenger"] is None)
+    client(place).delete_registered_model_alias(MODEL, "champion")
+    assert following.recommend(history=["i07"])["model"]["version"] == champion  # users keep what they have
+    _point(place, "champion", champion)
 
 
 def test_reasoning_is_shared_through_redis(following: Server) -> None:

@@ -16,10 +16,10 @@ from bento import runtime, settings
 from rporec import config
 from rporec.errors import InputError
 from rporec.recommender import Recommender
-from rporec.release import lookup, manifest, registry, verdict
-from rporec.release.registry import Place, Request
+from rporec.release import lookup, manifest
+from rporec.release.registry import Place
 from rporec.release.signature import SIGNING_KEY, UNSIGNED, Trust, public_key, signer, trust_of
-from tests.release import world
+from tests.release import registered, world
 
 KEY, OTHER = "33" * 32, "44" * 32
 KEYS = {SIGNING_KEY: KEY}
@@ -110,12 +110,12 @@ def test_a_champion_that_was_touched_or_signed_by_another_does_not_replace_what_
     monkeypatch.setenv(SIGNING_KEY, KEY)
     trusted = Place(place.uri, place.home, trust=trust_of("ed25519", KEYS))
     first = Path(shutil.copytree(signed, tmp_path / "first"))
-    _promote(trusted, first)
+    registered.promote(trusted, first, as_of="")
     running = runtime.first_model(settings.load(root))
     before = running.recommender.recommend(["i01"], 5)
     second = tmp_path / "second"
     world.write_package(second, workspace, mark="2", sign=signer("ed25519", KEYS))
-    _promote(trusted, second)
+    registered.promote(trusted, second, as_of="")
     found = lookup.by_alias(place.uri, "rporec-demo", "champion")
     assert found is not None
     _flip(Path(unquote(found.source.removeprefix("file://"))))
@@ -124,8 +124,8 @@ def test_a_champion_that_was_touched_or_signed_by_another_does_not_replace_what_
     third = tmp_path / "third"
     world.write_package(third, workspace, mark="3", sign=signer("ed25519", {SIGNING_KEY: OTHER}))
     with pytest.raises(InputError, match="another key"):
-        _promote(trusted, third)
-    _promote(place, third)  # by somebody with write access to the registry, whatever the params say
+        registered.promote(trusted, third, as_of="")
+    registered.promote(place, third, as_of="")  # by somebody with write access to the registry, whatever the params say
     with pytest.raises(InputError, match="another key"):
         runtime.first_model(settings.load(root))
     assert running.recommender.recommend(["i01"], 5) == before
@@ -146,12 +146,3 @@ def test_a_bento_asks_for_what_it_was_built_with(tmp_path: Path, monkeypatch: py
     monkeypatch.delenv(SIGNING_KEY)
     with pytest.raises(InputError, match="no key to check"):
         settings.load(tmp_path)
-
-
-def _promote(place: Place, package: Path) -> None:
-    package_hash = manifest.read(package).package_hash
-    now = registry.champion(place, "rporec-demo")
-    against = {"champion": now.number, "champion_hash": now.package_hash} if now else {}
-    gates = world.write_verdict(place.home / "gates.json", package_hash, **against)
-    request = Request(package, verdict.read(gates), "", package.as_uri(), {"as_of": ""}, "someone")
-    registry.promote(place, "rporec-demo", request, wait_seconds=0.0)

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -19,11 +20,13 @@ import pytest
 
 from rporec.release import lookup
 from tests import project, servers
+from tests.dags.receiver import Receiver
 
 # One night of a toy market, on any machine: not its quality is tested here, so chance may not refuse it.
 _SETTINGS = (
-    ("schedule", "null"), ("max_p95_ms", "60000.0"), ("floor_margin", "0.05"), ("reasoning_margin", "0.05"),
-    ("alignment_margin", "0.05"),
+    ("schedule", "null"), ("max_p95_ms", "60000.0"), ("smoke_seconds", "900.0"),
+    ("floor_margin", "0.05"), ("reasoning_margin", "0.05"),
+    ("alignment_margin", "0.05"), ("deadline_minutes", "0.05"), ("notify", "[hook]"),
 )  # fmt: skip
 pytestmark = [pytest.mark.platform, pytest.mark.pipeline, pytest.mark.timeout(2400)]
 DATE = "2026-01-05"
@@ -31,13 +34,17 @@ START_SECONDS, RUN_SECONDS = 240, 1500
 
 
 # Not `airflow standalone`: its log servers listen on every interface and on fixed ports.
-PARTS = (("scheduler", "--skip-serve-logs"), ("dag-processor",), ("api-server", "--host", "127.0.0.1"))
+PARTS = (
+    ("scheduler", "--skip-serve-logs"), ("dag-processor",), ("triggerer", "--skip-serve-logs"),
+    ("api-server", "--host", "127.0.0.1"),
+)  # fmt: skip
+DAGS = {"nightly_retrain", "promote", "reproduce", "monitor", "housekeeping"}
 
 
 class Airflow:
     """A scheduler with the LocalExecutor, a DAG processor and an API server on the loopback; their REST interface."""
 
-    def __init__(self, clone: Path, folder: Path) -> None:
+    def __init__(self, clone: Path, folder: Path, **extra: str) -> None:
         self.port = servers.free_port()
         self.log = folder / "airflow.log"
         address = f"http://127.0.0.1:{self.port}"
@@ -47,12 +54,15 @@ class Airflow:
             "AIRFLOW__CORE__PARALLELISM": "2", "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{address}/execution/",
             "AIRFLOW__API__PORT": str(self.port), "AIRFLOW__API__BASE_URL": address, "AIRFLOW__API__WORKERS": "1",
+            "PYTHONPATH": str(clone / "dags"),
             "AIRFLOW__API_AUTH__JWT_SECRET": "of-this-test-alone-" + "x" * 64, "RPOREC_PROFILE": "tiny",
         }  # fmt: skip
-        env = project.environment(settings)
+        env = self.env = project.environment({**settings, **extra})
         env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
         with self.log.open("w") as stream:
             subprocess.run(["airflow", "db", "migrate"], cwd=folder, env=env, stdout=stream, stderr=stream, check=True)
+            command = [sys.executable, "-m", "infra.airflow_setup"]
+            subprocess.run(command, cwd=clone, env=env, stdout=stream, stderr=stream, check=True)
             self.parts = [
                 subprocess.Popen(
                     ["airflow", *part], cwd=folder, env=env, stdout=stream, stderr=stream, start_new_session=True
@@ -87,6 +97,10 @@ class Airflow:
         """States of a DAG's runs."""
         return [run["state"] for run in self.get(f"dags/{dag}/dagRuns")["dag_runs"]]
 
+    def dags(self) -> set[str]:
+        """Names of the DAGs that Airflow has found."""
+        return {dag["dag_id"] for dag in self.get("dags")["dags"]}
+
     def living(self) -> list[psutil.Process]:
         """What lives of the three."""
         return [process for part in self.parts for process in servers.family(part)]
@@ -97,12 +111,12 @@ class Airflow:
             servers.end(part)
 
 
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = project.clone(tmp_path_factory.mktemp("night") / "clone")
+def prepared_clone(folder: Path, settings: tuple[tuple[str, str], ...]) -> Path:
+    """Return a clone whose commit has other values of some keys of params.yaml."""
+    project.clone(folder)
     params = folder / "params.yaml"  # a night runs what is committed: here only the test's night, on any machine
     text = params.read_text()
-    for key, value in _SETTINGS:
+    for key, value in settings:
         text, found = re.subn(rf"^  {key}: [^#\n]+", f"  {key}: {value} ", text, flags=re.MULTILINE)
         assert found == 1, key
     params.write_text(text)
@@ -111,31 +125,49 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def airflow(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
-    server = Airflow(clone, tmp_path_factory.mktemp("airflow"))
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return prepared_clone(tmp_path_factory.mktemp("night") / "clone", _SETTINGS)
+
+
+@pytest.fixture(scope="module")
+def hook() -> Iterator[Receiver]:
+    """A web server that is told of failures and late nights."""
+    with Receiver() as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(scope="module")
+def airflow(clone: Path, hook: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
+    connection = json.dumps({"conn_type": "http", "host": "127.0.0.1", "port": hook.server_port})
+    server = Airflow(clone, tmp_path_factory.mktemp("airflow"), AIRFLOW_CONN_HOOK=connection)
     yield server
     server.stop()
 
 
-def _logs(folder: Path) -> str:
+def logs(folder: Path) -> str:
+    """Return the ends of the newest logs of tasks."""
     logs = sorted((folder / "logs").rglob("*.log"), key=lambda path: path.stat().st_mtime)
     return "\n".join(f"== {path}\n{path.read_text()[-1500:]}" for path in logs[-3:])
 
 
 def test_the_pair_of_dags_ends_with_a_champion(airflow: Airflow, clone: Path) -> None:
-    airflow.wait("both DAGs are known", lambda: len(airflow.get("dags")["dags"]) == 2, START_SECONDS)
+    airflow.wait("the DAGs are known", lambda: airflow.dags() == DAGS, START_SECONDS)
     for dag in ("promote", "nightly_retrain"):
         airflow.get(f"dags/{dag}", {"is_paused": False}, "PATCH")
     airflow.get("dags/nightly_retrain/dagRuns", {"logical_date": f"{DATE}T02:00:00Z"})
 
     def ended() -> bool:
         states = airflow.states("nightly_retrain") + airflow.states("promote")
-        assert "failed" not in states, _logs(airflow.log.parent)
+        assert "failed" not in states, logs(airflow.log.parent)
         return airflow.states("promote") == ["success"]
 
     airflow.wait("both DAGs succeed", ended, RUN_SECONDS)
     champion = lookup.by_alias(lookup.default_uri(clone / "var"), "rporec-tiny", lookup.CHAMPION)
-    assert champion is not None, _logs(airflow.log.parent)
+    assert champion is not None, logs(airflow.log.parent)
     assert champion.as_of == DATE
 
     branch = f"nights/{DATE}"
@@ -147,6 +179,20 @@ def test_the_pair_of_dags_ends_with_a_champion(airflow: Airflow, clone: Path) ->
     assert (clone / "var" / "dvc" / "remote").is_dir(), "pushed to the DVC remote"
     summary = json.loads((clone / "reports" / "nights" / DATE / "summary.json").read_text())
     assert summary["version"] == champion.number
+
+
+def test_a_late_night_was_told(airflow: Airflow, hook: Receiver) -> None:
+    """The deadline of the night above is three seconds."""
+    airflow.wait("the notice", lambda: bool(hook.got), RUN_SECONDS)
+    assert [(body["event"], body["dag_id"]) for _, _, body in hook.got] == [("late", "nightly_retrain")]
+
+
+def test_the_monitor_fails_without_a_service_and_that_is_told(airflow: Airflow, hook: Receiver) -> None:
+    airflow.get("dags/monitor", {"is_paused": False}, "PATCH")
+    airflow.get("dags/monitor/dagRuns", {"logical_date": None})
+    airflow.wait("the look fails", lambda: "failed" in airflow.states("monitor"), RUN_SECONDS)
+    airflow.wait("it is told", lambda: hook.got[-1][2]["event"] == "failed", RUN_SECONDS)
+    assert hook.got[-1][2]["task_id"] == "monitor"
 
 
 def test_stopping_leaves_no_process_behind(airflow: Airflow) -> None:

@@ -12,7 +12,7 @@ import pytest
 from rporec import config
 from rporec.data.market import simulate
 from rporec.evaluation.metrics import ndcg, rank_targets
-from rporec.transitions import Transitions
+from tests.counted import by_row
 from tests.project import ROOT
 
 NEWEST = 28  # days, valid and test of the demo
@@ -60,7 +60,7 @@ def histories(shop):
 
 def by_ids(train, n_items):
     """Decayed transition counts between ids, ties broken by popularity."""
-    counts = Transitions.fit(train["history"].to_list(), train["item"].to_numpy(), n_items, 0.5)
+    counts = by_row(train["history"].to_list(), train["item"].to_numpy(), n_items, 0.5)
     return lambda past: counts.scores(past).astype(np.float64) + 1e-6 * counts.popularity
 
 
@@ -85,7 +85,7 @@ def by_texts(train, items):
 def table(train, column, decay):
     """Transition counts between the values of one attribute, and how often each is bought."""
     past = [column[np.asarray(line)] for line in train["history"].to_list()]
-    counts = Transitions.fit(past, column[train["item"].to_numpy()], int(column.max()) + 1, decay)
+    counts = by_row(past, column[train["item"].to_numpy()], int(column.max()) + 1, decay)
     base = counts.popularity + 1
     return counts, base / base.sum()
 

@@ -12,11 +12,15 @@ from tests.project import ROOT
 
 PARAMS = config.load(ROOT / "params.yaml").evaluate.model_copy(update={"resamples": 200})
 USERS = ["a", "a", "b", "c"]
+TIMES = 4  # fewer users would get no interval
 
 
 def table(*above: int) -> pl.DataFrame:
-    """Ranks of four rows on each slice, without ties."""
-    rows = [(part, row, USERS[row], own, 0) for part in ("valid", "test") for row, own in enumerate(above)]
+    """Ranks of four rows on each slice, without ties; the same again of other users."""
+    rows = [
+        (part, 4 * again + row, f"{USERS[row]}{again}", own, 0)
+        for part in ("valid", "test") for again in range(TIMES) for row, own in enumerate(above)
+    ]  # fmt: skip
     return pl.DataFrame(rows, schema=tables.ABLATED.columns, orient="row")
 
 
@@ -25,7 +29,10 @@ FOUND = {
     "reasoning": {7: table(0, 0, 20, 20), 8: table(0, 20, 0, 20)},
     "oracle_answer": {7: table(0, 0, 0, 0), 8: table(0, 0, 0, 0)},
 }
-MASKS = {"short": np.array([True, True, True, False]), "late": np.array([False, False, True, True])}
+MASKS = {
+    "short": np.tile([True, True, True, False], TIMES),
+    "late": np.tile([False, False, True, True], TIMES),
+}
 TOLD = {
     "profile": "tiny", "seeds": [7, 8], "confidence": 0.95, "says": dict.fromkeys(FOUND, "so <be> it"),
     "left_out": {"paper": "no reason"}, "strength": {arm: {"7": None, "8": 0.25} for arm in FOUND},
@@ -39,7 +46,7 @@ def test_means_are_those_of_all_seeds_and_differences_are_paired():
     assert arms["no_reasoning"]["by_seed"]["8"]["ndcg@10"] == pytest.approx(0.25)
     found = arms["reasoning"]["minus"]["no_reasoning"]["ndcg@10"]
     assert found["difference"] == pytest.approx(0.25)
-    assert (found["n"], found["users"]) == (4, 3)
+    assert (found["n"], found["users"]) == (16, 12)
     assert found["low"] < 0.25 < found["high"]
     same = arms["reasoning"]["minus"]["reasoning"]["ndcg@10"]
     assert (same["difference"], same["low"], same["high"]) == (0, 0, 0)
@@ -76,13 +83,13 @@ def test_a_baseline_is_compared_on_test_alone():
 
 def test_the_lift_is_told_by_slice():
     late = TOLD["slices"]["late"]
-    assert (late["rows"], late["no_reasoning"]) == (2, 0)
+    assert (late["rows"], late["no_reasoning"]) == (8, 0)
     assert late["lift"]["reasoning"]["ndcg@10"]["difference"] == pytest.approx(0.25)
     assert late["lift"]["oracle_answer"]["ndcg@10"]["difference"] == pytest.approx(1.0)
     lines = ablation.markdown(TOLD).splitlines()
     assert "| slice | rows | no_reasoning | reasoning | oracle_answer |" in lines
     (line,) = [line for line in lines if line.startswith("| short ")]
-    assert line.startswith("| short | 3 | 0.3333 | +0.3333 [")
+    assert line.startswith("| short | 12 | 0.3333 | +0.3333 [")
     alone = TOLD | ablation.summary({"no_reasoning": FOUND["no_reasoning"]}, MASKS, PARAMS, 1)
     assert "| slice" not in ablation.markdown(alone)
 

@@ -42,9 +42,9 @@ def test_pairing_cancels_what_both_share() -> None:
 
 
 def test_the_mean_is_over_rows_and_the_interval_at_its_sides() -> None:
-    found = paired_bootstrap([1.0, 1.0, 1.0, 0.0], [0.0] * 4, ["a", "a", "a", "b"], 500, 0.05, 0)
+    found = paired_bootstrap([1.0, 1.0, 1.0, 0.0] * 3, [0.0] * 12, [*"aaabcccdeeef"], 500, 0.05, 0)
     assert found.difference == pytest.approx(0.75)
-    assert (found.users, found.n) == (2, 4)
+    assert (found.users, found.n) == (6, 12)
     assert found.low < 0.75 < found.high
 
 
@@ -86,6 +86,14 @@ def test_too_little_data_is_unknown_not_certain() -> None:
     assert one.difference == 0.5
     assert one.low is None
     assert one.high is None
+
+
+@pytest.mark.parametrize(("users", "alpha", "told"), [(5, 0.05, False), (6, 0.05, True), (6, 0.02, False)])
+def test_users_who_all_agree_are_certain_only_where_chance_would_not_agree_as_well(
+    users: int, alpha: float, told: bool
+) -> None:
+    found = paired_bootstrap([1.0] * users, [0.0] * users, np.arange(users), 100, alpha, 0)
+    assert (found.low is not None) == told
 
 
 def test_holm_by_hand() -> None:

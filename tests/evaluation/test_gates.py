@@ -196,7 +196,7 @@ def test_no_later_look_passes_what_an_earlier_one_refused(lead: float) -> None:
         before = now
 
 
-@pytest.mark.parametrize("users", [0, 1])
+@pytest.mark.parametrize("users", [0, 1, 4])
 def test_a_slice_too_small_to_show_a_fall_does_not_apply(users: int) -> None:
     masks = {"all": np.ones(USERS, dtype=bool), "small": np.arange(USERS) < users}
     gate = gates.slices_gate(evidence(champion=0.0), masks, 0.05)
@@ -217,6 +217,20 @@ def test_small_slices_do_not_weaken_the_test_of_the_others() -> None:
     fall += -0.1 - fall.mean()  # p of about 0.02: shown alone, not among 51
     seen = Evidence({"rporec": fall, "champion": np.zeros(USERS)}, np.arange(USERS), 0.05, HARM, 500, 0)
     assert gates.slices_gate(seen, masks, 0.0).status == "fail"
+
+
+@pytest.mark.parametrize("users", [2, 3, 4, 5])
+def test_a_handful_of_users_shows_nothing(users: int) -> None:
+    """Two or three of an equal pair agree often enough: "better" was claimed of every eighth."""
+    claimed = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        gain = rng.uniform(0.9, 1.0, users) * rng.choice([-1.0, 1.0], users)
+        seen = Evidence({"rporec": gain, "other": np.zeros(users)}, np.arange(users), 0.0304, HARM, 99, 0)
+        claimed += gates.better(seen, "other").status == "pass"
+    assert claimed <= 5
+    told = gates.better(seen, "other")
+    assert told.reason == f"must beat other: {users} users, too few to show anything"
 
 
 def gate_of(status: str) -> Gate:

@@ -14,7 +14,7 @@ from tests.project import ROOT
 FLOORS = (
     {
         "errors", "files", "home", "journal", "progress", "config", "config_align", "config_backbone", "config_data",
-        "config_release", "days", "tables", "catalogue", "checkpoint", "reach", "weights",
+        "config_release", "days", "tables", "catalogue", "checkpoint", "reach", "splitmix", "weights", "parent",
     },
     {
         "encode", "transitions", "reasoning", "data", "release.manifest", "release.content", "release.signature",

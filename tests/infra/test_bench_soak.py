@@ -46,5 +46,6 @@ def test_growth_of_memory_or_a_failed_request_is_an_error(memory: list[float], f
         report(_soaked(memory, failures), 1.0)
 
 
-def test_what_comes_and_goes_is_no_growth() -> None:
+def test_what_comes_and_goes_is_no_growth(capsys: pytest.CaptureFixture[str]) -> None:
     report(_soaked([100.0, 150.0, 104.9], []), 1.0)
+    assert '"memory_growth": 0.049' in capsys.readouterr().out

@@ -97,7 +97,7 @@ def test_health_is_asked_where_it_is_told() -> None:
 
 
 def test_addresses_name_services_their_ports_and_networks_in_common() -> None:
-    known = {"postgres": 5432, "redis": 6379, "objects": 8333, "mlflow": 5000, "airflow": 8080}
+    known = {"postgres": 5432, "redis": 6379, "objects": 8333, "mlflow": 5000, "airflow": 8080, "service": 3000}
     for name, one in SERVICES.items():
         for value in one.environment.values():
             for host, port in re.findall(r"(?:@|//)([a-z][a-z-]*):(\d+)", value):
@@ -257,7 +257,6 @@ def test_command_lines_are_understood(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.platform
 def test_the_worker_s_command_line_is_understood(tmp_path: Path) -> None:
-    pytest.importorskip("airflow.providers.celery", reason="the Celery provider is in the platform's image alone")
     words = SERVICES["airflow-worker"].command
     assert words
     done = _run([*words, "--help"], AIRFLOW_HOME=str(tmp_path))

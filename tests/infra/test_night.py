@@ -28,7 +28,15 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "source.lock.json",
         "requirements.txt",
     )
-    for name in (*names, *workspace.WEIGHTS, "last_night.json", ".gitignore", ".dvc/config", ".dvc/.gitignore"):
+    for name in (
+        *names,
+        *workspace.WEIGHTS,
+        "last_night.json",
+        "parent.json",
+        ".gitignore",
+        ".dvc/config",
+        ".dvc/.gitignore",
+    ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes((ROOT / name).read_bytes())
     git(folder, "init", "--quiet", "--initial-branch=main")
@@ -101,6 +109,37 @@ def test_a_finished_night_keeps_its_commit_an_unfinished_one_takes_the_newest(ch
     night.prepare(DATE)
     assert _seed(checkout) == 8, "finished: an old night gives the old bytes"
     assert git(root, "rev-parse", "HEAD") == tip
+
+
+def test_locks_that_a_killed_git_left_stop_no_night(checkout: Path) -> None:
+    night.prepare(DATE)
+    root = checkout / "runs" / "nights" / DATE
+    own = Path(git(root, "rev-parse", "--absolute-git-dir").strip())
+    left = [own / "index.lock", own / "HEAD.lock", checkout / ".git" / "refs" / "heads" / "nights" / f"{DATE}.lock"]
+    for lock in left:
+        lock.touch()
+    night.prepare(DATE)
+    assert not [lock for lock in left if lock.exists()]
+    _finish(root)
+
+
+def test_branches_that_could_not_be_pushed_follow_with_the_next_night(
+    checkout: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    params, away = checkout / "params.yaml", tmp_path / "away.git"
+    params.write_text(params.read_text().replace("  git_remote: null ", f"  git_remote: {away} "))
+    git(checkout, "commit", "--quiet", "--all", "--message", "a remote")
+    later = "2026-01-06"
+    for date in (DATE, later, "2026-01-07"):
+        night.prepare(date)
+    _finish(checkout / "runs" / "nights" / DATE)
+    night._push_branches(night.prepared(DATE))
+    assert "not pushed, the next night tries again" in caplog.text
+    git(checkout, "init", "--quiet", "--bare", str(away))
+    _finish(checkout / "runs" / "nights" / later)
+    night._push_branches(night.prepared(later))
+    heads = [line.rpartition("/")[2] for line in git(away, "for-each-ref", "--format=%(refname)").splitlines()]
+    assert heads == [DATE, later], "what is not finished stays here"
 
 
 def test_a_users_own_lock_file_makes_no_night_finished(checkout: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -121,6 +123,8 @@ def test_profile_is_valid_names_itself_and_holds_only_differences(profile: str) 
     assert _merge(profile).run.profile == profile
     base = yaml.safe_load((ROOT / "params.yaml").read_text())
     own = yaml.safe_load((ROOT / "profiles" / f"{profile}.yaml").read_text())
+    for name in own.pop(overlay.EXTENDS, []):
+        base = overlay.combine(base, yaml.safe_load((ROOT / "profiles" / f"{name}.yaml").read_text()))
 
     def same(over: dict, under: dict, path: str) -> list[str]:
         found = []
@@ -131,7 +135,41 @@ def test_profile_is_valid_names_itself_and_holds_only_differences(profile: str) 
                 found.append(path + key)
         return found
 
-    assert same(own, base, "") == []
+    if profile != "nightly":  # which lies on top of others, too, and so may say again what params.yaml says
+        assert same(own, base, "") == []
     for key, value in own.get("gate", {}).items():
         smaller_is_tighter = key.endswith("margin") or key.startswith("max_") or key == "alpha"
         assert value < base["gate"][key] if smaller_is_tighter else value > base["gate"][key], f"{key} is loosened"
+
+
+def _folder(tmp_path: Path, **profiles: str) -> Path:
+    (tmp_path / "profiles").mkdir()
+    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text())
+    for name, text in profiles.items():
+        (tmp_path / "profiles" / f"{name}.yaml").write_text(text)
+    return tmp_path
+
+
+def test_a_profile_stands_on_those_that_it_extends_the_first_one_lowest(tmp_path: Path) -> None:
+    folder = _folder(
+        tmp_path,
+        low="run: {profile: low}\nrechead: {width: 32, epochs: 5}\nalign: {steps: 3}\n",
+        high="run: {profile: high}\nrechead: {epochs: 6, patience: 2}\n",
+        both="extends: [low, high]\nrun: {profile: both}\nrechead: {patience: 4}\n",
+    )
+    params = overlay.merge(folder, "both", "", None)[1]
+    assert (params.run.profile, params.align.steps) == ("both", 3)
+    assert (params.rechead.width, params.rechead.epochs, params.rechead.patience) == (32, 6, 4)
+
+
+@pytest.mark.parametrize("extends", ["none", "[both]", "[chain]", "[[low]]", "3"])
+def test_a_profile_extends_others_that_are_there_and_extend_none(tmp_path: Path, extends: str) -> None:
+    folder = _folder(
+        tmp_path,
+        low="run: {profile: low}\n",
+        chain="extends: [low]\nrun: {profile: chain}\n",
+        both=f"extends: {extends}\nrun: {{profile: both}}\n",
+    )
+    with pytest.raises(InputError, match="cannot be extended") as caught:
+        overlay.merge(folder, "both", "", None)
+    assert "profiles/both.yaml" in caught.value.message()

@@ -46,13 +46,19 @@ def test_the_champions_users_are_written_once(
     champion = _promote(place, package)
     store = open_store(None, place.home)
     store.keep_users("a package of long ago", {"u0": []})
+    client, others = registry.client(place), "0" * 64  # another profile's champion, kept in the same store
+    client.create_registered_model("rporec-tiny")
+    client.create_model_version("rporec-tiny", package.as_uri(), tags={"package_hash": others})
+    client.set_registered_model_alias("rporec-tiny", "champion", "1")
+    store.keep_users(others, {"u9": ["i01"]})
     night.write_reasoning(space, "another package")
     assert store.user(champion, "u0") is None
     night.write_reasoning(space, champion)
-    assert "1 active users, 1 histories, 1 written now" in caplog.text
+    assert "1 active users, 1 histories, 1 written now, 1 ranked now" in caplog.text
     reasoning.fill_store(space)
-    assert "1 active users, 1 histories, 0 written now" in caplog.text
+    assert "1 active users, 1 histories, 0 written now, 0 ranked now" in caplog.text
     assert (store.user(champion, "u0"), store.user("a package of long ago", "u0")) == (["i00"], None)
+    assert store.user(others, "u9") == ["i01"]
     store.close()
 
 

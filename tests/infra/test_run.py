@@ -64,6 +64,7 @@ def test_ingest_alone_is_told_where_a_nights_data_lies(
     calls: list[tuple[Any, ...]] = []
     monkeypatch.setattr(night, "prepared", lambda _: space)
     monkeypatch.setattr(night.repro, "reproduce", lambda *given: calls.append(given))
+    monkeypatch.setattr(night.news, "stop_without", lambda *_: None)
     night.stage("2026-01-05", "ingest")
     ((_, env, name, data),) = calls
     assert (name, data) == ("ingest", SECRET)

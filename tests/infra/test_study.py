@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -15,16 +14,10 @@ from rporec.errors import InputError
 from rporec.evaluation.study import AS_SET, AVERAGED, BACKBONE, GREEDY, SAMPLED
 from rporec.files import read_json
 from tests import project
-from tests.worlds import World, only_me
+from tests.worlds import World
 
 pytestmark = pytest.mark.timeout(3600)  # the first test may have to make the world
 CALL = ("study", "PROFILE=tiny", "ARMS=as_set truth_0", "SEEDS=7")
-
-
-@pytest.fixture(scope="module")
-def alone(world: World, base: Path) -> Iterator[World]:
-    with only_me(base):
-        yield world
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from tests.infra import variables
 from tests.project import ROOT, git
 
 # Read, but nobody's to set: made by this code for its own children, by accelerate, or by the system.
-INNER = {"RPOREC_WORKSPACE", "RPOREC_RUN", "LOCAL_RANK", "PATH"}
+INNER = {"RPOREC_WORKSPACE", "RPOREC_RUN", "RPOREC_PLATFORM", "RPOREC_PLATFORM_TOKEN", "LOCAL_RANK", "PATH"}
 # Of shell scripts: what the containers and CI have of themselves.
 SHELL_INNER = {"AIRFLOW_HOME", "CI", "DEBIAN_FRONTEND", "HOSTNAME", "REDISCLI_AUTH"}
 LINES = (ROOT / ".env.example").read_text(encoding="utf-8").splitlines()

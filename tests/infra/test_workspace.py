@@ -30,6 +30,7 @@ def checkout(tmp_path: Path) -> Path:
         "source.lock.json",
         *workspace.WEIGHTS,
         "last_night.json",
+        "parent.json",
         ".gitignore",
         ".dvc/config",
         ".dvc/.gitignore",
@@ -183,6 +184,35 @@ def test_orphans_of_the_dead_run_that_the_lock_names_are_ended_and_no_others(che
             assert lock.read_text() == f"{os.getpid()} {workspace.TOKEN}"
         for process in others:
             process.kill()
+
+
+@pytest.mark.parametrize(("task", "ends"), [("cot", True), ("align", False)])
+def test_an_earlier_try_of_the_same_airflow_task_is_ended_and_nothing_else(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, task: str, ends: bool
+) -> None:
+    """A worker that was killed leaves its task running with the workspace held."""
+    root = checkout / "runs" / "tiny"
+    for name, value in zip(workspace._TASK, ("nightly_retrain", "2026-01-05", "cot"), strict=True):
+        monkeypatch.setenv(name, value)
+    holds = (
+        "import os, time; from pathlib import Path; from infra import workspace\n"
+        f"os.environ[workspace._TASK[2]] = {task!r}\n"
+        f"with workspace.locked(Path({str(checkout)!r}), Path({str(root)!r})): print(flush=True), time.sleep(60)"
+    )
+    env = {**os.environ, workspace._TASK[2]: task}
+    with subprocess.Popen([sys.executable, "-c", holds], cwd=ROOT, env=env, stdout=subprocess.PIPE) as earlier:
+        assert earlier.stdout is not None
+        earlier.stdout.readline()
+        try:
+            if ends:
+                with workspace.locked(checkout, root):
+                    assert not psutil.pid_exists(earlier.pid)
+            else:
+                with pytest.raises(InputError, match=f"process {earlier.pid}"), workspace.locked(checkout, root):
+                    pass
+                assert earlier.poll() is None
+        finally:
+            earlier.kill()
 
 
 def test_who_waits_for_this_process_is_spared(checkout: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from rporec.reasoning.compose import PHRASES, Source, compose
 from rporec.reasoning.evidence import FollowCounts
-from rporec.reasoning.ground import ground, words_of
+from rporec.reasoning.ground import Grounder, words_of
 from rporec.reasoning.parse import parse, render
 from rporec.reasoning.prompt import item_line
 from rporec.reasoning.words import EVERYDAY
@@ -31,7 +31,7 @@ def kinds(history, target, given_source):
 def test_a_thought_names_only_what_the_history_holds(events, history, target, seed):
     shop = catalogue()
     said = compose(history, target, source([*events, (history, [target])], shop), seed)
-    assert ground(said.thought, history, shop).missing == ()
+    assert Grounder(shop).check(said.thought, history).missing == ()
     held = {word for item in history for word in words_of(" ".join(map(str, ROWS[item][1:5])))}
     held |= {word for item in history for word in words_of(item_line(item, shop))}
     named = set(words_of(said.thought)) - EVERYDAY - held
@@ -95,7 +95,7 @@ def test_works_for_titles_alone():
     shop = titles_only(["RED PAPER PARASOL", "BLUE PAPER PARASOL", "DOGGY RUBBER"])
     said = compose([0, 2], 1, source(shop=shop), 3)
     assert said.answer == "BLUE PAPER PARASOL"
-    assert ground(said.thought, [0, 2], shop).share == 1.0
+    assert Grounder(shop).check(said.thought, [0, 2]).share == 1.0
     assert compose([], 1, source(shop=shop), 3).thought
 
 

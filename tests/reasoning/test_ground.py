@@ -2,7 +2,7 @@
 
 import pytest
 
-from rporec.reasoning.ground import Grounder, ground, words_of
+from rporec.reasoning.ground import Grounder, words_of
 from tests.reasoning.shop import catalogue
 
 TABLE = [
@@ -33,7 +33,7 @@ TABLE = [
 
 @pytest.mark.parametrize(("thought", "history", "share", "missing"), TABLE)
 def test_table(thought, history, share, missing):
-    found = ground(thought, history, catalogue())
+    found = Grounder(catalogue()).check(thought, history)
     assert found.share == share
     assert found.missing == missing
 

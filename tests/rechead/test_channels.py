@@ -6,7 +6,7 @@ import torch
 
 from rporec.rechead.channels import NAMES, WINDOWS, Channels, nearest
 from rporec.rechead.examples import Examples
-from rporec.transitions import Transitions
+from tests.counted import by_row
 
 # Items 0 and 1 say nearly the same, 2 stands alone, 3 has no text.
 TEXTS = torch.tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.0, 0.0]])
@@ -18,7 +18,7 @@ def channels() -> Channels:
     """Three rows in time order: 0 -> 2, 0 1 -> 2, 2 -> 3; half of a step back."""
     histories = [np.array([0]), np.array([0, 1]), np.array([2])]
     examples = Examples(np.arange(3), histories, np.arange(3), np.array([2, 2, 3]))
-    transitions = Transitions.fit(histories, examples.targets, 4, decay=0.5)
+    transitions = by_row(histories, examples.targets, 4, decay=0.5)
     return Channels.count(examples, transitions, TEXTS, nearest(TEXTS))
 
 

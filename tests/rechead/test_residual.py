@@ -31,7 +31,7 @@ def told():
 @pytest.fixture(scope="module")
 def base(reader, told) -> Frozen:
     tower = HistoryTower(world.shape(), reader.items, seed=1)
-    counts = Transitions.fit(told.examples.row_histories, told.examples.targets, world.N, 0.5)
+    counts = Transitions.fit_groups(told.examples.histories, (told.examples.owner, told.examples.targets), world.N, 0.5)
     return Frozen(FusedHead(HistoryHead(tower, counts), HeadWeights(0.1, 0.5, 4.0)), reader)
 
 

@@ -77,6 +77,13 @@ def test_text_is_no_pickle(text: str, tmp_path: Path) -> None:
         assert fits_its_suffix(tmp_path / f"file{suffix}")
 
 
+def test_brackets_without_end_are_no_json(tmp_path: Path) -> None:
+    deep = b"[" * 200_000
+    (tmp_path / "a.json").write_bytes(deep)
+    (tmp_path / "b.safetensors").write_bytes(len(deep).to_bytes(8, "little") + deep)
+    assert not any(fits_its_suffix(path) for path in tmp_path.iterdir())
+
+
 def test_what_a_package_is_made_of_fits(tmp_path: Path) -> None:
     pl.DataFrame({"a": [1]}).write_parquet(tmp_path / "a.parquet")
     save_file({"x": np.zeros(2, dtype=np.float32)}, tmp_path / "x.safetensors")

@@ -103,6 +103,12 @@ def test_a_file_that_is_named_twice_is_refused(folder: Path) -> None:
         manifest.verify(folder)
 
 
+def test_a_manifest_of_brackets_without_end_is_refused_in_words(folder: Path) -> None:
+    (folder / manifest.FILE_NAME).write_text("[" * 200_000)
+    with pytest.raises(InputError, match="the manifest cannot be read"):
+        manifest.verify(folder)
+
+
 def test_links_are_refused_whatever_they_replace(folder: Path, tmp_path: Path) -> None:
     outside = (folder / "writer").rename(tmp_path / "outside")
     (folder / "writer").symlink_to(outside, target_is_directory=True)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import fcntl
+import shutil
 from pathlib import Path
 
 import pytest
@@ -147,3 +148,27 @@ def test_artefacts_changed_behind_the_registrys_back_are_not_served(place: Place
     manifest.write(folder)
     with pytest.raises(InputError, match="does not hold the package that it was made for"):
         registry.champion_package(place, MODEL)
+
+
+def test_a_version_that_was_deleted_in_mlflow_is_no_version(place: Place, package: Path, second: Path) -> None:
+    promote(place, package)
+    promote(place, second, as_of="2026-01-02")
+    registry.client(place).delete_model_version(MODEL, "1")
+    name = manifest.read(package).package_hash
+    assert (lookup.by_number(place.uri, MODEL, 1), lookup.by_package(place.uri, MODEL, name)) == (None, None)
+    with pytest.raises(InputError, match="has no version 1"):
+        alias.put(place, MODEL, "champion", 1)
+    assert held(place) == (2, None, None)
+    assert promote(place, package, as_of="2026-01-02").version.number == 3
+    assert held(place) == (3, 2, None)
+
+
+def test_a_copy_that_came_to_the_registry_in_part_does_not_become_champion(place: Place, package: Path) -> None:
+    copy = Path(shutil.copytree(package, place.home / "mlartifacts" / manifest.read(package).package_hash))
+    (copy / "card.md").write_text("cut off")
+    with pytest.raises(InputError, match="was changed"):
+        promote(place, package)
+    assert held(place) == (None, None, None)
+    shutil.copy(package / "card.md", copy)
+    assert promote(place, package).version.number == 1
+    assert held(place) == (1, None, None)

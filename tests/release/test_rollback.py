@@ -9,7 +9,8 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import pytest
 
 from rporec.errors import InputError
 from rporec.release import alias, audit, lookup, manifest, registry, rollback
+from rporec.release.audit_row import Log
 from rporec.release.lock import single_writer
 from rporec.release.place import Place
 from rporec.release.rollback import Wish
@@ -152,6 +154,26 @@ def test_an_alias_moved_by_other_means_gets_a_row(served: Place) -> None:
     rows = len(audit.rows(served.audit, MODEL))
     registry.mend(served, MODEL, "ada", wait_seconds=0.0)
     assert len(audit.rows(served.audit, MODEL)) == rows
+
+
+def test_a_promotion_that_comes_between_does_not_turn_the_rollback_around(
+    served: Place, packages: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Version 2 was to go; once version 3 stands in its place, `previous` is version 2."""
+
+    @contextmanager
+    def beaten_to_it(log: Log, wait_seconds: float) -> Iterator[None]:
+        promote(served, packages[2])
+        with single_writer(log, wait_seconds):
+            yield
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rollback, "single_writer", beaten_to_it)
+        with pytest.raises(InputError, match="the champion changed while the rollback waited: it was version 2"):
+            _back(served)
+    assert held(served) == (3, 2, None)
+    _back(served, 1)
+    assert held(served) == (1, 3, None)
 
 
 def _die_before(count: int, action: Callable[[], object]) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rporec.release import audit, manifest, registry, summary
+from rporec.release import audit, lookup, manifest, registry, summary
 from rporec.release.registry import Place
 from steps import promote as step
 from tests import servers
@@ -61,6 +61,7 @@ def test_a_promotion_waits_for_the_server_and_the_champion_comes_back_from_it(
     found = registry.champion_package(Place(server, home), "rporec-demo")
     assert found is not None
     assert found[1] == home / "packages" / package_hash
+    assert lookup.aliased(server) == {package_hash}
     assert "Ranking" in (root / "reports/recommendation.txt").read_text()
     traces = registry.client(Place(server, home)).search_traces(
         locations=[registry.client(Place(server, home)).get_experiment_by_name("rporec-demo").experiment_id],

@@ -56,6 +56,12 @@ def test_a_whole_chain_goes_from_the_bytes_to_the_files(found: Found) -> None:
         assert told in text, told
 
 
+def test_what_the_dvc_remote_lacks_is_told(found: Found) -> None:
+    whole = trace.trace(dataclasses.replace(found, owed_since="2026-01-05"))
+    assert "not yet on the DVC remote, owed to it since 2026-01-05" in trace.told(whole)
+    assert whole.broken == ()
+
+
 def _tag(**tags: str) -> Callable[[Found], Found]:
     def change(found: Found) -> Found:
         version = dataclasses.replace(found.version, tags={**found.version.tags, **tags})
@@ -82,8 +88,18 @@ def _another_parent(found: Found) -> Found:
     return dataclasses.replace(found, parent=Version("rporec-demo", 1, "", "run-1", {"package_hash": "ff" * 32}))
 
 
+def _lose(name: str) -> Callable[[Found], Found]:
+    def change(found: Found) -> Found:
+        (found.package / name).unlink()
+        return found
+
+    return change
+
+
 BREAKS: dict[str, tuple[Callable[[Found], Found], str]] = {
     "a byte": (_flip, "served bytes"),
+    "lost parameters": (_lose("params.json"), "params"),
+    "a lost origin": (_lose("lineage.json"), "data tables"),
     "another package": (_tag(package_hash="00" * 32), "served bytes"),
     "a verdict for other bytes": (lambda found: _tag(package_hash="00" * 32)(found), "verdict"),
     "another parent": (_another_parent, "parent champion"),

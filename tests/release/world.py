@@ -107,7 +107,7 @@ def write_rechead(folder: Path, catalogue: Catalogue, train: pl.DataFrame) -> No
     shape = TowerShape(n_items=N, text_dim=8, width=16, layers=1, heads=2, history_length=H, dropout=0.1)
     fit = Fit(shape, epochs=2, patience=1, batch_size=32, learning_rate=0.01, weight_decay=0.0, seed=0)
     tower = refit_tower(examples, torch.from_numpy(encoder.encode(texts)), fit, 2, folder.parent / "tower").tower
-    moves = Transitions.fit(examples.row_histories, examples.targets, N, 0.5)
+    moves = Transitions.fit_groups(examples.histories, (examples.owner, examples.targets), N, 0.5)
     reader = Reader.fit(encoder, texts, [item_line(item, catalogue) for item in range(N)])
     head = MixedHead(tower, Channels.count(examples, moves, reader.items, nearest(reader.items)), Mixer(seed=0), 4.0)
     head.mixer.begin(*head.read(examples.histories), head.channels.item_features, {0: 1.0, 1: 0.5})

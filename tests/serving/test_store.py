@@ -24,17 +24,21 @@ def item(number: int) -> NewItem:
     return NewItem(f"n{number}", "a title 'quoted'", "", "Acme", "", None if number % 2 else 2.5)
 
 
+def _reasoning(store: Store, package: str, keys: list[str]) -> list[Parsed | None]:
+    return [None if one is None else one.reasoning for one in store.kept(package, keys)]
+
+
 def test_reasoning_is_kept_by_package_and_history(store: Store) -> None:
     keys = [history_key(["a", "b"]), history_key(["b", "a"]), history_key(["ab"])]
     assert len(set(keys)) == 3
     store.keep_reasoning("p1", {keys[0]: SAID, keys[1]: NO_REASONING})
-    assert store.reasoning("p1", keys) == [SAID, NO_REASONING, None]
-    assert store.reasoning("p2", keys) == [None, None, None]
+    assert _reasoning(store, "p1", keys) == [SAID, NO_REASONING, None]
+    assert _reasoning(store, "p2", keys) == [None, None, None]
     store.keep_reasoning("p1", {keys[0]: NO_REASONING})
-    assert store.reasoning("p1", [keys[0]]) == [NO_REASONING]
+    assert _reasoning(store, "p1", [keys[0]]) == [NO_REASONING]
     many = {history_key([str(n)]): SAID for n in range(1200)}
     store.keep_reasoning("p1", many)
-    assert store.reasoning("p1", list(many)) == [SAID] * 1200
+    assert _reasoning(store, "p1", list(many)) == [SAID] * 1200
 
 
 def test_users_and_forgetting(store: Store) -> None:
@@ -43,8 +47,8 @@ def test_users_and_forgetting(store: Store) -> None:
         store.keep_reasoning(package, {"k": SAID})
     assert (store.user("p1", "ann"), store.user("p1", "o'hara; --"), store.user("p1", "bob")) == (["a", "b"], [], None)
     store.forget({"p2"})
-    assert (store.user("p1", "ann"), store.reasoning("p1", ["k"])) == (None, [None])
-    assert (store.user("p2", "ann"), store.reasoning("p2", ["k"])) == (["a", "b"], [SAID])
+    assert (store.user("p1", "ann"), _reasoning(store, "p1", ["k"])) == (None, [None])
+    assert (store.user("p2", "ann"), _reasoning(store, "p2", ["k"])) == (["a", "b"], [SAID])
 
 
 def test_items_are_added_once_and_in_order(store: Store) -> None:
@@ -62,14 +66,14 @@ def test_a_restart_finds_everything(tmp_path: Path) -> None:
     first.add_item("m", item(1))
     first.close()
     again = open_store(None, tmp_path)
-    assert (again.reasoning("p", ["k"]), again.items("m")) == ([SAID], [item(1)])
+    assert (_reasoning(again, "p", ["k"]), again.items("m")) == ([SAID], [item(1)])
     again.close()
 
 
 def test_a_store_that_is_away_says_so(tmp_path: Path) -> None:
     away = RedisStore(f"redis://127.0.0.1:{servers.free_port()}/0")
     with pytest.raises(StoreError, match="Redis"):
-        away.reasoning("p", ["k"])
+        away.kept("p", ["k"])
     (tmp_path / "serving.db").write_text("no database at all, but a text that is long enough to be read as one" * 20)
     with pytest.raises(InputError, match="cannot be opened"):
         open_store(None, tmp_path)
@@ -80,6 +84,6 @@ def test_a_fill_writes_what_is_missing_and_nothing_twice(store: Store, model: Se
     done = fill(model, store, histories)
     assert (done.users, done.histories, done.written) == (4, 2, 2)
     assert fill(model, store, {**histories, "u5": ["i07"]}).written == 1
-    stored = store.reasoning(model.package_hash, [model.key([0, 1]), model.key([5])])
+    stored = _reasoning(store, model.package_hash, [model.key([0, 1]), model.key([5])])
     assert stored == model.recommender.write_reasoning([[0, 1], [5]])
     assert store.user(model.package_hash, "u2") == ["gone", "i00", "i01"]

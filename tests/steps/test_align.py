@@ -209,6 +209,10 @@ def test_the_second_round_goes_on_from_the_first_with_recheads_that_read_its_pol
     assert (said["ships"], said["chosen_round"], said["steps"]) == ("policy", 1, 8)
     assert first[1].backbone == root / "outputs/backbone/model"
     assert second[1].backbone == first[1].work / "best"
+    assert (first[1].origin, second[1].origin["step"]) == (None, 0)
+    begun = pl.read_csv(done / "outputs/align/rewards.csv").row(0, named=True)
+    for name in ("heldout_ndcg@10", "heldout_well_formed", "heldout_grounded", "heldout_length"):
+        assert second[1].origin[name] == pytest.approx(begun[name], abs=1e-6), "a collapse is one of the backbone"
     before, after = (one[4].head for one in (first, second))
     assert any(
         not torch.equal(a, b) for a, b in zip(before.reasoning.parameters(), after.reasoning.parameters(), strict=True)
@@ -286,6 +290,16 @@ def test_rounds_that_are_killed_between_and_within_end_with_the_same_bytes(twice
     assert not (root / "outputs/align").exists()
     stage.execute("align", align, root)
     assert sha256_path(root / "outputs/align") == sha256_path(twice[0] / "outputs/align")
+
+
+def test_the_number_format_of_the_backbone_reaches_the_run(root, monkeypatch):
+    def told(_params, setup, *_others):
+        raise Stopped(setup.dtype)
+
+    set_params(root, "backbone", dtype="bfloat16")
+    monkeypatch.setattr(step, "train_policy", told)
+    with pytest.raises(Stopped, match="bfloat16"):
+        stage.execute("align", align, root)
 
 
 @pytest.mark.platform

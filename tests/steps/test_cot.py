@@ -56,10 +56,10 @@ def test_no_code_that_judges_texts_has_them_written_again():
 
 def test_a_killed_run_ends_with_the_same_bytes(root, monkeypatch):
     before = hashes(root / "outputs/cot")
-    real = write._write_shard
-    with killed(write, "_write_shard", after=2) as shards:
+    real = write.write_shard
+    with killed(write, "write_shard", after=2) as shards:
         run(root, "cot", cot)
-    monkeypatch.setattr(write, "_write_shard", lambda *args: shards.append(args) or real(*args))
+    monkeypatch.setattr(write, "write_shard", lambda *args: shards.append(args) or real(*args))
     run(root, "cot", cot)
     assert len(shards) == 4  # 19 groups in shards of 5; none was written twice
     assert hashes(root / "outputs/cot") == before

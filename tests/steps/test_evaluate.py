@@ -124,6 +124,16 @@ def test_a_writer_that_is_told_the_targets_stops_the_run(
     assert not told["told"]
 
 
+def test_a_policy_with_another_tokenizer_is_refused(made: Path, tmp_path: Path) -> None:
+    root = copy(made, tmp_path)
+    path = root / "outputs/align/policy/tokenizer.json"
+    write_json(path, {**read_json(path), "normalizer": {"type": "Lowercase"}})
+    with pytest.raises(InputError, match="tokenizer is not the backbone's") as error:
+        stage.execute("evaluate", evaluate.evaluate, root)
+    assert error.value.file == root / "outputs/align/policy"
+    assert not (root / "outputs/evaluate").exists()
+
+
 def test_the_oracle_is_told_where_the_source_has_one(made: Path, tmp_path: Path) -> None:
     root = copy(made, tmp_path)
     test = tables.read(root / "outputs/sequence/test.parquet", tables.ROWS)

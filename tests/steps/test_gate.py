@@ -60,6 +60,18 @@ def another(root: Path, tmp_path: Path, mark: str, as_of: str = "2026-01-01") ->
     return folder
 
 
+def line(root: Path, place: Place, tmp_path: Path, *marks: str) -> list[str]:
+    """Make packages the champion one after the other, none shown to beat the one before; return their hashes."""
+    names = [""]
+    for mark in marks:
+        folder = another(root, tmp_path, mark)
+        serve(place, folder)
+        names.append(manifest.read(folder).package_hash)
+        passed = anchor.Judgement(MODEL, names[-1], names[-2], "2026-01-01", better=False)
+        anchor.note(contest.judgements_file(place.home), passed)
+    return names[1:]
+
+
 def rank(monkeypatch: pytest.MonkeyPatch, above: dict[str, int]) -> list[str]:
     """Let packages rank every target behind so many items; return the list of those that were asked."""
     asked: list[str] = []
@@ -151,19 +163,10 @@ def test_the_first_signed_package_is_compared_with_the_unsigned_champion(
 
 
 def test_not_worse_than_the_champion_but_than_the_anchor_is_refused(
-    root: Path,
-    place: Place,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    root: Path, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first champion was better than the second one, which was never shown to beat it."""
-    old, new = (another(root, tmp_path, mark) for mark in ("old", "new"))
-    serve(place, old)
-    serve(place, new)
-    first, second = (manifest.read(folder).package_hash for folder in (old, new))
-    for one, before in ((first, ""), (second, first)):
-        passed = anchor.Judgement(MODEL, one, before, "2026-01-01", better=False)
-        anchor.note(contest.judgements_file(place.home), passed)
+    first, _ = line(root, place, tmp_path, "old", "new")
     asked = rank(monkeypatch, {"rporec": 5, "champion": 5, "anchor": 0})
     stated = gate.gate(root)
     assert asked == ["rporec", "champion", "anchor"]
@@ -173,11 +176,20 @@ def test_not_worse_than_the_champion_but_than_the_anchor_is_refused(
     }  # fmt: skip
 
 
+def test_the_oldest_champion_that_is_still_there_is_the_anchor(
+    root: Path, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever deletes the anchor in MLflow does not switch the anchor off."""
+    line(root, place, tmp_path, "old", "middle", "new")
+    registry.client(place).delete_model_version(MODEL, "1")
+    asked = rank(monkeypatch, {"rporec": 5, "champion": 5, "anchor": 0})
+    assert gate.gate(root)["anchor"]["version"] == 2
+    assert asked == ["rporec", "champion", "anchor"]
+    assert evaluated.gates_of(root)["champion"]["status"] == "fail"
+
+
 def test_a_pass_is_written_down_with_whether_it_was_shown_better(
-    root: Path,
-    place: Place,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    root: Path, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     champion = another(root, tmp_path, "champion")
     serve(place, champion)
@@ -192,10 +204,7 @@ def test_a_pass_is_written_down_with_whether_it_was_shown_better(
 
 
 def test_data_older_than_the_champions_are_a_failing_verdict(
-    root: Path,
-    place: Place,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    root: Path, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     serve(place, another(root, tmp_path, "later", "2026-01-09"), "2026-01-09")
     rank(monkeypatch, {"rporec": 5, "champion": 5})

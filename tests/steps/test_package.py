@@ -110,6 +110,16 @@ def test_a_pickle_in_the_model_folder_stops_the_stage_and_leaves_the_last_packag
     assert manifest.verify(root / "outputs/package").package_hash == first
 
 
+@pytest.mark.parametrize("ships", ["policy", "backbone"])
+def test_a_policy_with_another_tokenizer_stops_the_stage(root: Path, ships: str) -> None:
+    world.write(root / "outputs/align/align.json", {"ships": ships})
+    path = root / "outputs/align/policy/tokenizer.json"
+    world.write(path, {**read_json(path), "normalizer": {"type": "Lowercase"}})
+    with pytest.raises(InputError, match="tokenizer is not the backbone's"):
+        _run(root)
+    assert not (root / "outputs/package").exists()
+
+
 def test_the_params_that_the_stage_depends_on_are_those_that_it_writes(root: Path) -> None:
     """Else a change would leave an old value in the package, or build it again for nothing."""
     listed = yaml.safe_load((world.ROOT / "dvc.yaml").read_text())["stages"]["package"]["params"]

@@ -9,17 +9,17 @@ import pytest
 import torch
 import yaml
 
-from rporec import tables
+from rporec import parent, tables
 from rporec.catalogue import Catalogue
 from rporec.errors import InputError
-from rporec.files import read_json, write_json
+from rporec.files import read_json, sha256_path, write_json
 from rporec.reasoning.parse import Parsed, render
 from rporec.reasoning.prompt import item_line
-from rporec.rechead import arms
+from rporec.rechead import arms, warm
 from rporec.rechead.model import Rechead
 from rporec.rechead.tower import HistoryTower
 from steps import stage
-from steps.rechead import rechead
+from steps.rechead import going_on, rechead
 from tests.encode.models import DIM, bert
 from tests.kills import killed
 from tests.project import ROOT
@@ -99,7 +99,12 @@ def test_every_output_is_there_and_loads(made: Path) -> None:
     assert set(told["valid"]) == {"reasoning", "reasoning_removed", "no_reasoning"}
     assert told["valid"]["reasoning"]["ndcg@10"] > told["valid"]["no_reasoning"]["ndcg@10"]
     assert told["weights"]["chosen"]["strength"] > 0
-    assert not {path.suffix for path in out.rglob("*") if path.is_file()} - {".json", ".csv", ".safetensors"}
+    assert not {path.suffix for path in out.rglob("*") if path.is_file()} - {
+        ".json",
+        ".csv",
+        ".parquet",
+        ".safetensors",
+    }
     assert told["memory"]["memorised"] is False
     assert told["memory"]["groups"] == 400
     assert read_json(made / "records/rechead.json")["closing"].startswith("3 heads")
@@ -197,3 +202,64 @@ def test_the_paper_architecture_is_a_param(tmp_path: Path) -> None:
     assert settings["architecture"] == "paper"
     assert HistoryTower.load(root / "outputs/rechead/final/tower.safetensors").shape.ids is False
     assert read_json(root / "outputs/rechead/final/fusion.json")["transition"] == 0
+
+
+def timed(root: Path) -> dict[str, int]:
+    """Give the rows times, one second a group; returns the newest one of each slice."""
+    newest = {}
+    for part in ("train", "valid"):
+        path = root / f"outputs/sequence/{part}.parquet"
+        rows = tables.read(path, tables.ROWS).with_columns(timestamp=pl.col("group"))
+        tables.write(rows, path, tables.ROWS)
+        newest |= {str(key[0]): int(one["timestamp"].max()) for key, one in rows.group_by("slice")}
+    return newest
+
+
+def with_parent(root: Path, made: Path, until: dict[str, int | None]) -> stage.Stage:
+    """Pin the finished run as the parent whose towers have learned until then; returns the opened stage."""
+    for name in parent.STAGES:
+        shutil.copytree(made / "outputs/rechead", root / parent.FOLDER / name)
+    told = read_json(made / "outputs/rechead/rechead.json") | {"learned_until": until}
+    write_json(root / parent.FOLDER / "rechead/rechead.json", told)
+    outputs = {name: {"md5": "m", "sha256": sha256_path(root / parent.FOLDER / name)} for name in parent.STAGES}
+    stated = {"version": 2, "commit": "c", "package_hash": "p", "as_of": "2026-01-04", "outputs": outputs}
+    write_json(root / parent.NAME, stated)
+    return stage._open("rechead", stage.config.load(root / "params.yaml"), root)
+
+
+def test_a_night_goes_on_from_the_parents_towers(made: Path, tmp_path: Path) -> None:
+    root = prepare(tmp_path, warm_epochs=1)
+    newest = timed(root)
+    first = {"reward": newest["fit"], "chosen": newest["align"], "final": newest["valid"]}
+    with_parent(root, made, {name: time - 1 for name, time in first.items()})
+    stage.execute("rechead", rechead, root)
+    told, old = (read_json(one / "outputs/rechead/rechead.json") for one in (root, made))
+    assert told["start"] == "warm start from version 2 (data up to 2026-01-04)"
+    assert told["epochs"] == {"reward": 1, "chosen": 1, "final": 1}
+    assert told["learned_until"] == first
+    assert old["learned_until"] == dict.fromkeys(warm.TOWERS), "rows without time pass nothing on"
+    losses = [pl.read_csv(one / "outputs/rechead/curve.csv")["train_loss"][0] for one in (root, made)]
+    assert losses[0] < losses[1], "it knows more than a fresh tower at the first step"
+    assert hashes(root)["final/text/model.safetensors"] == hashes(made)["final/text/model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("name", "later"), [("reward", "reason"), ("chosen", "valid"), ("final", "test"), ("final", None)]
+)
+def test_a_tower_that_has_learned_what_must_be_new_is_not_gone_on_with(
+    made: Path, tmp_path: Path, name: str, later: str | None
+) -> None:
+    """A row of reason, valid or test in the parent's memory, or a memory of unknown age: all start from scratch."""
+    root = prepare(tmp_path)
+    newest = timed(root)
+    clean = {"reward": newest["fit"], "chosen": newest["align"], "final": newest["valid"]}
+    train, valid = (tables.read(root / f"outputs/sequence/{part}.parquet", tables.ROWS) for part in ("train", "valid"))
+    firsts = {
+        "reason": train.filter(slice="reason")["timestamp"].min(), "valid": valid["timestamp"].min(),
+        "test": newest["valid"] + 1, None: None,
+    }  # fmt: skip
+    opened = with_parent(root, made, clean | {name: firsts[later]})
+    start, found = going_on(opened, train, valid, Catalogue.from_table(world.items()))
+    assert found is None
+    assert start.folder is None
+    assert start.why == f"from scratch: the parent's tower {name} has learned rows that must be new tonight"
