@@ -19,7 +19,6 @@ from infra.bench_world import World, in_turns
 from rporec.baselines.counting import Markov, popular
 from rporec.baselines.gbce import SampledBinary
 from rporec.baselines.itemitem import DECAYS, READ_DECAYS, RIDGES, SHRINKAGES, Settings, fit_item_item
-from rporec.baselines.towers import CALIBRATIONS
 from rporec.rechead.examples import Examples
 from rporec.rechead.head import count
 from rporec.rechead.mixed import Like, MixedHead
@@ -46,7 +45,8 @@ def fitting(world: World, texts: Tensor, fit: Fit) -> dict[str, Any]:
             fitted = refit_tower(train, texts, fit, fit.epochs, Path(folder) / "tower").tower
             MixedHead.fit(fitted, train, held, Like(texts, decay, fit.seed), Path(folder))
 
-    sampled = SampledBinary(world.params.evaluate.gsasrec_negatives, CALIBRATIONS[0])
+    own = world.params.evaluate
+    sampled = SampledBinary(own.gsasrec_negatives, own.gsasrec_calibrations[0])
     ways: dict[str, Callable[[], object]] = {
         "rechead": head,
         "popularity": lambda: popular(train, n_items, None),

@@ -179,9 +179,7 @@ def _all_runs(place: Place, experiment: str) -> Iterator[Any]:
 
 def forget_artefacts(place: Place, run: NightRun) -> None:
     """Remove a run's artefacts and say so in its tags; its parameters and metrics stay."""
-    import mlflow
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    mlflow.set_tracking_uri(place.uri)
-    get_artifact_repository(run.artifact_uri).delete_artifacts()
+    get_artifact_repository(run.artifact_uri, tracking_uri=place.uri).delete_artifacts()
     client(place).set_tag(run.run_id, _REMOVED, "removed by housekeeping")

@@ -107,6 +107,12 @@ class EvaluateParams(Section):
     cutoffs: tuple[int, ...] = Field(description="K of HR@K and NDCG@K, ascending; 10 among them")
     sasrec_epochs: int = Field(ge=1, description="most epochs of the SASRec baselines; chosen on valid")
     sasrec_patience: int = Field(ge=1, description="epochs without a better valid NDCG@10 before a SASRec fit stops")
+    sasrec_inputs: tuple[Literal["ids", "text"], ...] = Field(
+        min_length=1, description="SASRec's variants that valid chooses from: ids only, text and ids"
+    )
+    gsasrec_calibrations: tuple[Share, ...] = Field(
+        min_length=1, description="gBCE's calibrations that valid chooses from: 0.75 as published, 1 wholly calibrated"
+    )
     gsasrec_negatives: int = Field(ge=1, description="items that gSASRec draws against a target; at most N - 1 are")
     ease_items: int = Field(ge=1, description="largest catalogue for EASE (a dense N x N inverse); above, item-kNN")
     resamples: int = Field(ge=99, description="bootstrap resamples")
@@ -115,10 +121,10 @@ class EvaluateParams(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _tuple(cls, data: Any) -> Any:  # noqa: ANN401 - raw YAML
-        if isinstance(data, dict) and isinstance(data.get("cutoffs"), list):
-            return {**data, "cutoffs": tuple(data["cutoffs"])}
-        return data
+    def _tuples(cls, data: Any) -> Any:  # noqa: ANN401 - raw YAML
+        if not isinstance(data, dict):
+            return data
+        return {name: tuple(value) if isinstance(value, list) else value for name, value in data.items()}
 
     @model_validator(mode="after")
     def _ten(self) -> Self:

@@ -1,8 +1,9 @@
 """Fitting all baselines: hyper-parameters chosen on valid with models fitted on train, then a refit on train + valid.
 
 Tuning budget: popularity, 4 half-lives; Markov, 4 decays x 3 half-lives (counting.py); EASE, 2 decays x 3 ridges x
-3 decays (itemitem.py); SASRec, ids only and text + ids; gSASRec, 2 calibrations (towers.py); fusion, weights of tower
-and log transition counts, 2 smoothings and 3 half-lives, by cross-entropy. Six tower fits in all, and resumable.
+3 decays (itemitem.py); SASRec, ids only and text + ids; gSASRec, 2 calibrations (towers.py; params may name fewer);
+fusion, weights of tower and log transition counts, 2 smoothings and 3 half-lives, by cross-entropy. Six tower fits in
+all, and resumable.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from rporec.baselines.choice import Ranker
 from rporec.baselines.counting import Markov, choose_counting, choose_recency, popular
+from rporec.baselines.gbce import SampledBinary
 from rporec.baselines.itemitem import choose_item_item, fit_item_item
 from rporec.baselines.towers import Choice, LateFusion, Sasrec, choose_gsasrec, choose_sasrec, sasrec_fit
 from rporec.config import Params
@@ -56,8 +58,10 @@ def fit_all(train: pl.DataFrame, valid: pl.DataFrame, items: Tensor, params: Par
     n_items = len(items)
     decay, half_life = choose_counting(fitting, held, n_items)
     fit = sasrec_fit(params, n_items, everything.longest)
-    sasrec = choose_sasrec(fitting, held, items, fit, folder)
-    gsasrec = choose_gsasrec(fitting, held, sasrec, params.evaluate.gsasrec_negatives, folder)
+    own = params.evaluate
+    sasrec = choose_sasrec(fitting, held, items, fit, own.sasrec_inputs, folder)
+    losses = [SampledBinary(own.gsasrec_negatives, calibration) for calibration in own.gsasrec_calibrations]
+    gsasrec = choose_gsasrec(fitting, held, sasrec, losses, folder)
     for name, choice in (("SASRec", sasrec), ("gSASRec", gsasrec)):
         tried = "; ".join(f"{variant} {reached:.4f}" for variant, reached in choice.tried.items())
         log.info("%s: %s, by NDCG@10 on valid: %s", name, choice.name, tried)

@@ -2,9 +2,9 @@
 
 Sizes, dropout and rates are those of the Rechead's tower and the loop is its own, so that neither side is tuned more.
 
-Tuning budget, on valid, each fit over the epochs that valid stops (at most `evaluate.sasrec_epochs`): SASRec, ids only
-and text + ids, the better one of the two; gSASRec, 2 calibrations on the item vectors that SASRec chose. Two more fits
-on train + valid. All are resumable.
+Tuning budget, on valid, each fit over the epochs that valid stops (at most `evaluate.sasrec_epochs`): SASRec, the best
+of `evaluate.sasrec_inputs` (ids only, text + ids); gSASRec, the best of `evaluate.gsasrec_calibrations` on the item
+vectors that SASRec chose. Two more fits on train + valid. All are resumable.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from rporec.rechead.head import HeadWeights, Histories, HistoryHead
 from rporec.rechead.tower import TowerShape
 from rporec.rechead.train import Fit, FittedTower, choose_tower
 
-CALIBRATIONS = (0.75, 1.0)  # of gBCE: as published, and wholly calibrated
 _TOWER = HeadWeights(tower=1.0, transition=0.0, prior=1.0)
 
 
@@ -79,39 +78,46 @@ class Choice:
         return {"variant": self.name, "epochs": self.fitted.epochs, "valid_ndcg@10": dict(self.tried)}
 
 
-def choose_sasrec(train: Examples, valid: Examples, items: Tensor, fit: Fit, folder: Path) -> Choice:
-    """Return the better one on valid of ids only and text + ids.
+def choose_sasrec(
+    train: Examples, valid: Examples, items: Tensor, fit: Fit, inputs: Sequence[str], folder: Path
+) -> Choice:
+    """Return the input that is best on valid.
 
     Args:
         train: rows that it learns from.
         valid: rows that choose.
         items: [N, text_dim] item texts.
         fit: of ids only (`sasrec_fit`).
+        inputs: those to choose from: "ids" (only), "text" (and ids).
         folder: checkpoints.
     """
     choices = []
-    for texts, name, place in ((None, "ids", "sasrec-ids"), (items, "text and ids", "sasrec-text")):
+    for name in inputs:
+        texts = items if name == "text" else None
         shape = replace(fit.shape, text_dim=0 if texts is None else int(texts.shape[1]))
         own = replace(fit, shape=shape)
-        choices.append(Choice(name, own, texts, choose_tower(train, valid, texts, own, folder / place)))
+        fitted = choose_tower(train, valid, texts, own, folder / f"sasrec-{name}")
+        choices.append(Choice("ids" if texts is None else "text and ids", own, texts, fitted))
     return _best(choices)
 
 
-def choose_gsasrec(train: Examples, valid: Examples, like: Choice, negatives: int, folder: Path) -> Choice:
+def choose_gsasrec(
+    train: Examples, valid: Examples, like: Choice, losses: Sequence[SampledBinary], folder: Path
+) -> Choice:
     """Return the calibration that is best on valid, on the item vectors of `like`.
 
     Args:
         train: rows that it learns from.
         valid: rows that choose.
         like: SASRec as it was chosen.
-        negatives: items drawn a row.
+        losses: the calibrations to choose from.
         folder: checkpoints.
     """
     choices = []
-    for calibration in CALIBRATIONS:
-        own = replace(like.fit, loss=SampledBinary(negatives, calibration))
-        fitted = choose_tower(train, valid, like.texts, own, folder / f"gsasrec-{calibration:g}")
-        choices.append(Choice(f"{like.name}, calibration {calibration:g}", own, like.texts, fitted))
+    for loss in losses:
+        own = replace(like.fit, loss=loss)
+        fitted = choose_tower(train, valid, like.texts, own, folder / f"gsasrec-{loss.calibration:g}")
+        choices.append(Choice(f"{like.name}, calibration {loss.calibration:g}", own, like.texts, fitted))
     return _best(choices)
 
 

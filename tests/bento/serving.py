@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests import servers
+from tests import project, servers
 from tests.release import world
 
 KEY = "let me in"
@@ -107,7 +106,7 @@ def serving(folder: Path, home: Path, **environment: str) -> Iterator[Server]:
     with log.open("w") as stream:
         process = subprocess.Popen(
             [sys.executable, "-m", *command], cwd=folder, stdout=stream, stderr=stream, start_new_session=True,
-            env={**os.environ, **settings, "OMP_NUM_THREADS": "1", **environment},
+            env=project.environment({**settings, **environment}),
         )  # fmt: skip
     found = Server(f"http://127.0.0.1:{port}", log, home)
     try:
