@@ -49,7 +49,7 @@ def test_sasrec_is_the_variant_that_ranks_valid_better(parts, texts, better, wor
 @pytest.mark.parametrize("texts", [None, texts_that_tell_brands()], ids=["ids", "texts"])
 @pytest.mark.parametrize("order", [(0.75, 1.0), (1.0, 0.75)])
 def test_gsasrec_is_the_calibration_that_ranks_valid_better_on_the_items_of_sasrec(parts, texts, order, tmp_path):
-    """With one item drawn a target, the calibrations lie apart; the better one is taken, be it the first or the last."""
+    """With one item drawn a target, the calibrations lie apart; the better one is taken, be it first or last."""
     shape = world.shape(text_dim=0 if texts is None else 16)
     fit = replace(IDS_ONLY, shape=shape, learning_rate=0.1)
     like = Choice("as given", fit, texts, fitted=choose_tower(*parts, texts, replace(fit, epochs=1), tmp_path / "like"))
