@@ -23,12 +23,12 @@ from rporec import config
 from rporec.data.sources import identity, place
 from rporec.errors import InputError
 from rporec.files import sha256_file
-from rporec.parent import NAME as PARENT
 from rporec.release import lookup, manifest, summary
+from rporec.release.commit import OWN
 from steps.stage import guarded, home_folder
 
 log = logging.getLogger("rporec")
-_COMMITTED = ("dvc.lock", "params.yaml", "source.lock.json", *workspace.WEIGHTS, last_night.NAME, PARENT)
+_COMMITTED = tuple(sorted(OWN))
 _OWN_KEYS = {"run": ("profile", "threads", "dvc_remote"), "nights": ("git_remote",)}
 _IDENTITY = ("-c", "user.name=rporec", "-c", "user.email=rporec@localhost")
 

@@ -11,19 +11,7 @@ from pathlib import Path
 
 from rporec.errors import InputError
 from rporec.files import atomic_file
-
-# A workspace has its own.
-OWN = frozenset(
-    {
-        "dvc.lock",
-        "source.lock.json",
-        "backbone.lock.json",
-        "rechead.lock.json",
-        "last_night.json",
-        "parent.json",
-        "params.yaml",
-    }
-)
+from rporec.release.commit import OWN
 
 
 def git(folder: Path, *arguments: str) -> str:

@@ -13,11 +13,12 @@ from typing import Any
 from rporec.errors import InputError
 from rporec.files import read_json
 from rporec.release import lookup, outputs
+from rporec.release.commit import OWN
 from rporec.release.lookup import Version
 from rporec.release.registry import Place
 
 # Beside params.yaml: what a workspace has of its own, without which a commit alone does not say what ran.
-LOCKS = ("dvc.lock", "source.lock.json", "backbone.lock.json", "rechead.lock.json", "last_night.json", "parent.json")
+LOCKS = tuple(sorted(OWN - {"params.yaml"}))
 
 
 @dataclass(frozen=True)

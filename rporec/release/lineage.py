@@ -15,14 +15,12 @@ from rporec.config import Params
 from rporec.evaluation.curves import read_curves
 from rporec.files import read_json, sha256_file
 from rporec.release import layout, lookup, records, summary
+from rporec.release.commit import OWN
 from rporec.release.record import RunRecord
 from rporec.release.verdict import BoundVerdict
 
 log = logging.getLogger(__name__)
-_OWN_FILES = (
-    "params.yaml", "dvc.lock", "source.lock.json", "backbone.lock.json", "rechead.lock.json", "last_night.json",
-    "parent.json", "reports/gates.json", "reports/outputs.json", "outputs/evaluate/report.html",
-)  # fmt: skip
+_OWN_FILES = (*sorted(OWN), "reports/gates.json", "reports/outputs.json", "outputs/evaluate/report.html")
 
 
 def origin(root: Path, git_commit: str) -> dict[str, str]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from infra import worktree
+from infra import last_night, workspace, worktree
+from rporec import parent
 from rporec.release import commit
 
 
@@ -64,3 +65,5 @@ def test_outside_a_repository_there_is_none(tmp_path: Path) -> None:
 
 def test_a_workspace_has_the_same_files_of_its_own_everywhere() -> None:
     assert commit.OWN == worktree.OWN
+    named = {*workspace.WEIGHTS, last_night.NAME, parent.NAME}
+    assert named | {"dvc.lock", "source.lock.json", "params.yaml"} == commit.OWN
