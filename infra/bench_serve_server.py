@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from infra import overlay
+from infra import children, overlay
 from rporec.errors import InputError
 from rporec.files import write_text
 
@@ -32,7 +30,6 @@ class Nothing:
         return {}
 """
 _START_SECONDS = 600.0  # a catalogue of 100,000 items, on a busy machine
-_END_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
@@ -87,7 +84,7 @@ def serving(folder: Path, service: str, environment: Mapping[str, str]) -> Itera
     Raises:
         InputError: it does not start.
     """
-    port, log = _free_port(), folder / "server.log"
+    port, log = children.free_port(), folder / "server.log"
     command = ["bentoml", "serve", service, "--host", "127.0.0.1", "--port", str(port)]
     own = {"BENTOML_HOME": str(folder / "bentoml"), "BENTOML_DO_NOT_TRACK": "True", "OMP_NUM_THREADS": "1"}
     kept = {name: value for name, value in os.environ.items() if not name.startswith("RPOREC_")}
@@ -106,7 +103,7 @@ def serving(folder: Path, service: str, environment: Mapping[str, str]) -> Itera
             time.sleep(0.2)
         yield found
     finally:
-        _end(process)
+        children.end(process)
 
 
 def _ready(address: str) -> bool:
@@ -115,23 +112,3 @@ def _ready(address: str) -> bool:
             return bool(answer.status == 200)
     except OSError:
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a server and its workers, which may have left its process group."""
-    members = [psutil.Process(process.pid)] if process.poll() is None else []
-    for one in list(members):
-        members += one.children(recursive=True)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    _, left = psutil.wait_procs(members, timeout=_END_SECONDS)
-    for one in left:
-        with suppress(psutil.Error):
-            one.kill()
-    process.wait(_END_SECONDS)

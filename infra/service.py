@@ -6,21 +6,16 @@ Not what it answers (bento/), nor whether the answers are right (infra/smoke.py)
 from __future__ import annotations
 
 import os
-import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
-
-from infra import workspace
+from infra import children, workspace
 from infra.workspace import Workspace
 
 ADDRESS = "RPOREC_SERVICE_URL"
-_STOP_SECONDS = 20.0
 
 
 def command(port: int) -> list[str]:
@@ -47,9 +42,7 @@ def own(space: Workspace, log: Path) -> Iterator[str]:
         space: whose code, parameters and registry it runs with.
         log: takes what it prints.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
+    port = children.free_port()
     log.parent.mkdir(parents=True, exist_ok=True)
     marks = {workspace.MARK: str(space.root), workspace.RUN: workspace.TOKEN}  # a killed caller's service is an orphan
     env = {**environment(space), **marks}
@@ -60,22 +53,4 @@ def own(space: Workspace, log: Path) -> Iterator[str]:
         try:
             yield f"http://127.0.0.1:{port}"
         finally:
-            _end(process)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the service with its workers, which may have sessions of their own: who belongs is asked before it ends."""
-    members: list[psutil.Process] = []
-    with suppress(psutil.Error):
-        members = psutil.Process(process.pid).children(recursive=True)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
-    _, left = psutil.wait_procs(members, timeout=_STOP_SECONDS)
-    for one in left:
-        with suppress(psutil.Error):
-            one.kill()
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(_STOP_SECONDS)
-        return
-    process.kill()
-    process.wait()
+            children.end(process)

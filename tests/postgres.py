@@ -16,7 +16,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests import servers
+from infra import children
 
 USER, PASSWORD = "ada", "hush: p@ss/word%"
 
@@ -38,7 +38,7 @@ def programs() -> Path:
 @contextmanager
 def server() -> Iterator[str]:
     """Start a PostgreSQL with an empty database and yield its URL's host and port."""
-    where, port = programs(), servers.free_port()
+    where, port = programs(), children.free_port()
     home = Path(tempfile.mkdtemp(prefix="rporec-postgres-"))  # pytest's own folders may be closed to other users
     own = _user()
     secret = home / "password"
@@ -58,7 +58,7 @@ def server() -> Iterator[str]:
         _wait(process, port, home / "log")
         yield f"127.0.0.1:{port}"
     finally:
-        servers.end(process)
+        children.end(process)
         shutil.rmtree(home, ignore_errors=True)
 
 

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from tests import servers
+from infra import children
 
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A real Redis server on a free port, ended with the tests."""
-    port = servers.free_port()
+    port = children.free_port()
     folder = tmp_path_factory.mktemp("redis")
     command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
     with (folder / "log").open("w") as log:
@@ -32,4 +32,4 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
                 time.sleep(0.05)
         yield f"redis://127.0.0.1:{port}/0"
     finally:
-        servers.end(process)
+        children.end(process)

@@ -16,9 +16,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from infra import children
 from rporec.release import lookup
 from rporec.serving.store_sqlite import SqliteStore
-from tests import project, servers
+from tests import project
 from tests.worlds import World, only_me
 
 pytestmark = pytest.mark.pipeline
@@ -31,7 +32,7 @@ def port(world: World, base: Path) -> Iterator[int]:
     with only_me(base):
         params = world.root / "params.yaml"
         kept = params.read_text()
-        number = servers.free_port()
+        number = children.free_port()
         ported = re.sub(r"port: \d+", f"port: {number}", kept)
         params.write_text(re.sub(r"live_seconds: [\d.]+", "live_seconds: 30.0", ported))  # this machine may be busy
         served = project.start(world.clone, "serve", "PROFILE=tiny")
@@ -44,7 +45,7 @@ def port(world: World, base: Path) -> Iterator[int]:
                 time.sleep(0.5)
             yield number
         finally:
-            servers.end(served)
+            children.end(served)
             params.write_text(kept)
 
 

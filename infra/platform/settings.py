@@ -13,7 +13,7 @@ from pathlib import Path
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from infra import overlay
+from infra import children, overlay
 from rporec.errors import InputError
 from rporec.home import home_folder
 
@@ -104,14 +104,8 @@ def _options(database: URL) -> list[str]:
 
 def _port(name: str, text: str) -> int:
     if text.isascii() and text.isdigit() and int(text) <= 65_535:
-        return int(text) or _free()
+        return int(text) or children.free_port()
     raise InputError("this is no port", field=name, value=text, rule="0 to 65535, 0 = any free one", cure="correct it")
-
-
-def _free() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def _database(text: str) -> URL | None:

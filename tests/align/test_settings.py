@@ -8,6 +8,7 @@ import torch
 import yaml
 from trl.trainer.grpo_config import GRPOConfig
 
+from infra.children import free_port
 from rporec import config
 from rporec.align.settings import grpo_config
 from rporec.align.vllm import require_server
@@ -16,7 +17,6 @@ from tests.align import world
 from tests.align.test_passes import PROMPTS, ROWS, G, Ours, Scores
 from tests.backbone.models import qwen3
 from tests.project import ROOT
-from tests.servers import free_port
 
 BASE = {
     "prompts_per_step": 8, "num_generations": G, "micro_batch": 8, "beta": 0.1, "temperature": 0.7,

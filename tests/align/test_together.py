@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
+from infra.children import end
 from rporec.align.sharded import whole
 from rporec.align.together import launch_command, train_together
 from rporec.backbone.generate import Sampling, generate_ids
@@ -22,7 +23,6 @@ from tests.align import runs, world
 from tests.align.test_kill import in_a_process
 from tests.backbone.models import qwen3
 from tests.project import ROOT
-from tests.servers import end
 
 FILES = ROOT / "infra" / "accelerate"
 ONE = {"steps": 3, "eval_every": 2, "checkpoint_every": 2, "micro_batch": 16, "learning_rate": 0.01}

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
+from infra.children import free_port
 from rporec.backbone.endpoint import Endpoint, Pace, StoppedError, retry_after
 from rporec.backbone.wire import Reply
 from rporec.errors import InputError
 from tests.backbone.teaching import Said, access, chat, error, serving
-from tests.servers import free_port
 
 KEY = "sk-very-secret-key"
 

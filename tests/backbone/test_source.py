@@ -9,11 +9,11 @@ import pytest
 import torch
 from huggingface_hub import constants as hub_constants
 
+from infra.children import free_port
 from rporec import reach
 from rporec.backbone.source import cast, load_writer
 from rporec.errors import InputError
 from tests.backbone.models import llama, qwen3
-from tests.servers import free_port
 
 
 def test_a_chat_template_wraps_the_prompt_once():

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests import project, servers
+from infra import children
+from tests import project
 from tests.release import world
 
 KEY = "let me in"
@@ -100,7 +101,7 @@ def lay_out(folder: Path, **serve: object) -> Path:
 @contextmanager
 def serving(folder: Path, home: Path, **environment: str) -> Iterator[Server]:
     """Serve what `lay_out` made until the block ends."""
-    port, log = servers.free_port(), folder / "log"
+    port, log = children.free_port(), folder / "log"
     settings = {"RPOREC_HOME": str(home), "BENTOML_HOME": str(folder / "bentoml"), "RPOREC_ADMIN_KEY": KEY}
     command = ["bentoml", "serve", "bento.service:RPORec", "--host", "127.0.0.1", "--port", str(port)]
     with log.open("w") as stream:
@@ -117,7 +118,7 @@ def serving(folder: Path, home: Path, **environment: str) -> Iterator[Server]:
             time.sleep(0.2)
         yield found
     finally:
-        servers.end(process)
+        children.end(process)
 
 
 def _ready(server: Server) -> bool:

@@ -18,8 +18,9 @@ from typing import Any
 import psutil
 import pytest
 
+from infra import children
 from rporec.release import lookup
-from tests import project, servers
+from tests import project
 from tests.dags.receiver import Receiver
 
 # One night of a toy market, on any machine: not its quality is tested here, so chance may not refuse it.
@@ -45,7 +46,7 @@ class Airflow:
     """A scheduler with the LocalExecutor, a DAG processor and an API server on the loopback; their REST interface."""
 
     def __init__(self, clone: Path, folder: Path, **extra: str) -> None:
-        self.port = servers.free_port()
+        self.port = children.free_port()
         self.log = folder / "airflow.log"
         address = f"http://127.0.0.1:{self.port}"
         settings = {
@@ -103,12 +104,12 @@ class Airflow:
 
     def living(self) -> list[psutil.Process]:
         """What lives of the three."""
-        return [process for part in self.parts for process in servers.family(part)]
+        return [process for part in self.parts for process in children.family(part)]
 
     def stop(self) -> None:
         """End the three and all that they started."""
         for part in self.parts:
-            servers.end(part)
+            children.end(part)
 
 
 def prepared_clone(folder: Path, settings: tuple[tuple[str, str], ...]) -> Path:

@@ -12,7 +12,7 @@ from types import ModuleType, SimpleNamespace
 import httpx
 import pytest
 
-from tests import servers
+from infra import children
 from tests.dags.receiver import Receiver
 from tests.project import ROOT
 
@@ -84,7 +84,7 @@ def test_a_receiver_that_refuses_keeps_nothing_from_the_others(
     import structlog
     from airflow.sdk.execution_time import task_runner
 
-    _connect(monkeypatch, "away", conn_type="http", port=servers.free_port())
+    _connect(monkeypatch, "away", conn_type="http", port=children.free_port())
     _connect(monkeypatch, "hook", conn_type="http", port=receiver.server_port)
     told = SimpleNamespace(on_failure_callback=notices.notifiers(["away", "nobody_knows_it", "hook"]))
     task_runner._run_task_state_change_callbacks(told, "on_failure_callback", dict(CONTEXT), structlog.get_logger())

@@ -13,13 +13,13 @@ from sentence_transformers.models import StaticEmbedding
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 
+from infra.children import free_port
 from rporec import reach
 from rporec.encode.kept import KeptVectors
 from rporec.encode.pretrained import PretrainedEncoder, load_pretrained
 from rporec.encode.source import Source, identity_of, load_encoder, make_encoder
 from rporec.errors import InputError
 from tests.encode.models import DIM, bert
-from tests.servers import free_port
 
 torch.set_num_threads(1)
 TEXTS = ["acme lamp no 1", "acme rope", "bolt felt " * 40, "unheard words", "", "wool"]

@@ -21,7 +21,8 @@ from urllib.parse import quote
 import psutil
 import psycopg
 
-from tests import postgres, project, servers
+from infra import children
+from tests import postgres, project
 
 DATABASES = ("airflow", "mlflow", "rporec")
 # What a fault leaves waiting is found within seconds instead of Airflow's minutes.
@@ -61,7 +62,7 @@ class Part:
     def stop(self) -> None:
         """End it, and what a killed one left behind."""
         for process in self.processes:
-            servers.end(process)
+            children.end(process)
 
     def kill(self) -> None:
         """As the kernel does it when memory runs out."""
@@ -88,7 +89,7 @@ class Platform:
     parts: dict[str, Part] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.ports = {name: servers.free_port() for name in ("airflow", "mlflow", "service")}
+        self.ports = {name: children.free_port() for name in ("airflow", "mlflow", "service")}
         self._lock, self._ends = threading.Lock(), threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="keeper", daemon=True)
 

@@ -18,7 +18,8 @@ import pytest
 import yaml
 from psycopg import sql
 
-from tests import postgres, servers
+from infra import children
+from tests import postgres
 from tests.infra import compose, variables
 from tests.project import ROOT, environment
 
@@ -310,7 +311,7 @@ def _settings(name: str, host: str, password: str) -> dict[str, str]:
 
 def _look_at_mlflow(host: str, password: str, folder: Path) -> None:
     """Start the server, wait for its health, and ask as its neighbours do and as a stranger would."""
-    words, port = list(SERVICES["mlflow"].command or []), servers.free_port()
+    words, port = list(SERVICES["mlflow"].command or []), children.free_port()
     words[words.index("0.0.0.0")] = "127.0.0.1"
     words[words.index("5000")] = str(port)
     settings = _settings("mlflow", host, password) | {"MLFLOW_ARTIFACTS_DESTINATION": str(folder / "artifacts")}
@@ -332,4 +333,4 @@ def _look_at_mlflow(host: str, password: str, folder: Path) -> None:
             done = _run([curl, "-s", "-o", os.devnull, "-w", "%{http_code}", "-H", f"Host: {name}", asked])
             assert done.stdout == status, name
     finally:
-        servers.end(process)
+        children.end(process)

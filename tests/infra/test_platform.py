@@ -16,11 +16,12 @@ import psutil
 import pytest
 from sqlalchemy.engine import make_url
 
+from infra import children
 from infra.platform import keeper, processes, settings, state
 from infra.platform.parts import MARK, Part
 from infra.platform.processes import Known
 from rporec.errors import InputError
-from tests import browser, project, servers
+from tests import browser, project
 from tests.infra import platforms
 from tests.infra.platforms import Platform
 
@@ -89,7 +90,7 @@ def started() -> Iterator[list[subprocess.Popen[bytes]]]:
     found: list[subprocess.Popen[bytes]] = []
     yield found
     for one in found:
-        servers.end(one)
+        children.end(one)
 
 
 def start(found: list[subprocess.Popen[bytes]], command: tuple[str, ...] = SLEEP, **variables: str) -> Known:

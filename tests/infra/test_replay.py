@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from infra import children
 from infra.replay_score import METRICS, RANKERS
-from tests import project, servers
+from tests import project
 from tests.worlds import PATIENT
 
 pytestmark = [pytest.mark.platform, pytest.mark.pipeline, pytest.mark.timeout(3000)]
@@ -40,7 +41,7 @@ def test_a_replay_that_is_killed_goes_on_with_the_night_where_it_stood(clone: Pa
         assert process.poll() is None, (clone / ".git" / "make.log").read_text()[-3000:]
         assert time.monotonic() < deadline
         time.sleep(0.5)
-    for one in servers.family(process):
+    for one in children.family(process):
         one.send_signal(signal.SIGKILL)
     process.wait()
     record = next((clone / "runs").rglob("nights/*/records/backbone.json"))

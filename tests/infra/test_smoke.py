@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from infra import monitor, reference, smoke
+from infra import children, monitor, reference, smoke
 from infra.smoke import FailedError, Question
 from infra.workspace import Workspace
 from rporec import config
@@ -22,7 +22,6 @@ from rporec.release import audit, lookup, manifest, registry, verdict
 from rporec.release.lookup import Version
 from rporec.release.place import Place
 from rporec.release.registry import Request
-from tests import servers
 from tests.bento.serving import ROOMY, Server, lay_out, serving
 from tests.release import world
 from tests.release.fixtures import *  # noqa: F403
@@ -134,7 +133,7 @@ def test_histories_are_compared_with_those_of_the_night(
 
 
 def test_a_service_that_is_away_or_of_another_model_is_ill(server: Server, space: Workspace, place: Place) -> None:
-    (only,) = monitor.examine(f"http://127.0.0.1:{servers.free_port()}", place, MODEL, space.params.monitor)
+    (only,) = monitor.examine(f"http://127.0.0.1:{children.free_port()}", place, MODEL, space.params.monitor)
     assert (only.name, only.status) == ("health", "fail")
     found = monitor.examine(server.address, place, "rporec-other", space.params.monitor)
     assert found[0].told == "the service serves rporec-demo, not rporec-other"
@@ -156,7 +155,7 @@ def test_the_version_before_comes_back_when_the_new_one_does_not_answer(
     space: Workspace, place: Place, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RPOREC_HOME", str(space.home))
-    monkeypatch.setenv("RPOREC_SERVICE_URL", f"http://127.0.0.1:{servers.free_port()}")
+    monkeypatch.setenv("RPOREC_SERVICE_URL", f"http://127.0.0.1:{children.free_port()}")
     hasty = space.params.promote.model_copy(update={"smoke_seconds": 0.5})
     quick = replace(space, params=space.params.model_copy(update={"promote": hasty}))
     second = champion(place)

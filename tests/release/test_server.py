@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from infra import children
 from rporec.release import audit, lookup, manifest, registry, summary
 from rporec.release.registry import Place
 from steps import promote as step
-from tests import servers
 from tests.release import world
 
 pytestmark = pytest.mark.platform
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.platform
 @pytest.fixture
 def server(template: Path, tmp_path: Path) -> Iterator[str]:
     """The address of a server that is starting."""
-    port = servers.free_port()
+    port = children.free_port()
     shutil.copy(template, tmp_path / "server.db")
     command = [
         sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
@@ -34,7 +34,7 @@ def server(template: Path, tmp_path: Path) -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{port}"
     finally:
-        servers.end(process)
+        children.end(process)
 
 
 def test_a_promotion_waits_for_the_server_and_the_champion_comes_back_from_it(

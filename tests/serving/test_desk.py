@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from infra import children
 from rporec import tables
 from rporec.errors import InputError
 from rporec.serving.desk import Ask, Desk, UnknownUserError
@@ -22,7 +23,6 @@ from rporec.serving.shadow import order_agreement
 from rporec.serving.store import NewItem, Store, StoreError
 from rporec.serving.store_redis import RedisStore
 from rporec.serving.store_sqlite import SqliteStore
-from tests import servers
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_no_time_budget_means_no_writing(model: Served, kept: Store, monkeypatch
 
 
 def test_a_store_that_is_away_costs_the_stored_reasoning_only(model: Served) -> None:
-    away = RedisStore(f"redis://127.0.0.1:{servers.free_port()}/0")
+    away = RedisStore(f"redis://127.0.0.1:{children.free_port()}/0")
     live = LiveWriter(away, seconds=60.0)
     desk = Desk(away, live)
     answer = desk.answer(model, [Ask(("i01", "i02"))])[0]

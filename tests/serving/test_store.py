@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from infra import children
 from rporec.errors import InputError
 from rporec.reasoning.parse import NO_REASONING, Parsed
 from rporec.serving.fill import fill
@@ -15,7 +16,6 @@ from rporec.serving.served import Served
 from rporec.serving.store import NewItem, Store, StoreError, history_key
 from rporec.serving.store_redis import RedisStore
 from rporec.serving.store_sqlite import SqliteStore
-from tests import servers
 
 SAID = Parsed("They like “lamps”.", "Acme lamp; lamp", well_formed=True, outside=3)
 
@@ -71,7 +71,7 @@ def test_a_restart_finds_everything(tmp_path: Path) -> None:
 
 
 def test_a_store_that_is_away_says_so(tmp_path: Path) -> None:
-    away = RedisStore(f"redis://127.0.0.1:{servers.free_port()}/0")
+    away = RedisStore(f"redis://127.0.0.1:{children.free_port()}/0")
     with pytest.raises(StoreError, match="Redis"):
         away.kept("p", ["k"])
     (tmp_path / "serving.db").write_text("no database at all, but a text that is long enough to be read as one" * 20)

@@ -10,6 +10,7 @@ import pytest
 import s3fs
 from polars.testing import assert_frame_equal
 
+from infra.children import free_port
 from rporec import config
 from rporec.data.sources import identity, remote
 from rporec.data.sources.base import Bounds, Raw
@@ -18,7 +19,6 @@ from rporec.data.sources.layout import find_layout
 from rporec.errors import InputError
 from tests.data import shop
 from tests.project import ROOT
-from tests.servers import free_port
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,7 @@
-"""Servers that tests start: on free loopback ports, each in a session of its own, and ended whole."""
+"""Servers as children: on free loopback ports, each started in a session of its own, and ended whole.
+
+Not the parts of the platform, which outlive who starts them: infra/platform/processes.py.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ def family(process: subprocess.Popen[Any]) -> list[psutil.Process]:
         root = psutil.Process(process.pid)
         found = {one.pid: one for one in (root, *root.children(recursive=True))}
     for one in psutil.process_iter():
-        with suppress(psutil.Error, ProcessLookupError):
+        with suppress(psutil.Error, OSError):
             if os.getsid(one.pid) == process.pid:
                 found[one.pid] = one
     return [one for one in found.values() if _lives(one)]
@@ -50,5 +53,5 @@ def end(process: subprocess.Popen[Any], seconds: float = 20) -> None:
 
 def _lives(process: psutil.Process) -> bool:
     with suppress(psutil.Error):
-        return process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
     return False
