@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
-import threading
 from collections.abc import Iterator
 from types import ModuleType, SimpleNamespace
 
@@ -13,7 +12,7 @@ import httpx
 import pytest
 
 from infra import children
-from tests.dags.receiver import Receiver
+from tests.dags.receiver import Receiver, receiving
 from tests.project import ROOT
 
 CONTEXT = {
@@ -25,12 +24,8 @@ TEXT = "RPORec: task align of nightly_retrain failed (run night, try 3): exit co
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    with Receiver() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with receiving() as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(scope="module")
