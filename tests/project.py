@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -56,6 +57,23 @@ def clone(target: Path) -> Path:
     git(target, "add", "--all")
     git(target, "commit", "--quiet", "--message", "as it stands")
     return target
+
+
+def commit_settings(folder: Path, settings: Mapping[str, str]) -> Path:
+    """Commit other values of some keys of params.yaml in a clone and return it: a night runs what is committed.
+
+    Args:
+        folder: the clone; what else differs there is committed too.
+        settings: the values as params.yaml shows them, by a key that stands once below the sections' names.
+    """
+    params = folder / "params.yaml"
+    text = params.read_text()
+    for key, value in settings.items():
+        text, found = re.subn(rf"^  {key}: [^#\n]+", f"  {key}: {value} ", text, flags=re.MULTILINE)
+        assert found == 1, key
+    params.write_text(text)
+    git(folder, "commit", "--quiet", "--all", "--message", "settings of the test")
+    return folder
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -14,22 +14,22 @@ import pytest
 
 from rporec.release import lookup
 from tests import project
-from tests.dags.test_night import DAGS, RUN_SECONDS, START_SECONDS, Airflow, logs, prepared_clone
+from tests.dags.test_night import DAGS, RUN_SECONDS, START_SECONDS, Airflow, logs
 from tests.worlds import fingerprint
 
 pytestmark = [pytest.mark.platform, pytest.mark.pipeline, pytest.mark.timeout(3000)]
 FIRST, SECOND = "2026-01-05", "2026-01-06"
 # The schedule has these two nights alone, so that Airflow makes no run of its own beside them.
-_SETTINGS = (
-    ("schedule", '"0 2 5,6 1 *"'), ("max_p95_ms", "60000.0"), ("smoke_seconds", "900.0"),
-    ("floor_margin", "0.05"), ("reasoning_margin", "0.05"),
-    ("alignment_margin", "0.05"), ("champion_margin", "0.05"), ("slice_margin", "0.5"), ("pool_slots", "2"),
-)  # fmt: skip
+_SETTINGS = {
+    "schedule": '"0 2 5,6 1 *"', "max_p95_ms": "60000.0", "smoke_seconds": "900.0", "floor_margin": "0.05",
+    "reasoning_margin": "0.05", "alignment_margin": "0.05", "champion_margin": "0.05", "slice_margin": "0.5",
+    "pool_slots": "2",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepared_clone(tmp_path_factory.mktemp("backfill") / "clone", _SETTINGS)
+    return project.commit_settings(project.clone(tmp_path_factory.mktemp("backfill") / "clone"), _SETTINGS)
 
 
 @pytest.fixture(scope="module")

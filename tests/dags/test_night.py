@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
-import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,15 +17,14 @@ import pytest
 
 from infra import children
 from rporec.release import lookup
-from tests import project
-from tests.dags.receiver import Receiver
+from tests import airflow_api, project
+from tests.dags.receiver import Receiver, receiving
 
 # One night of a toy market, on any machine: not its quality is tested here, so chance may not refuse it.
-_SETTINGS = (
-    ("schedule", "null"), ("max_p95_ms", "60000.0"), ("smoke_seconds", "900.0"),
-    ("floor_margin", "0.05"), ("reasoning_margin", "0.05"),
-    ("alignment_margin", "0.05"), ("deadline_minutes", "0.05"), ("notify", "[hook]"),
-)  # fmt: skip
+_SETTINGS = {
+    "schedule": "null", "max_p95_ms": "60000.0", "smoke_seconds": "900.0", "floor_margin": "0.05",
+    "reasoning_margin": "0.05", "alignment_margin": "0.05", "deadline_minutes": "0.05", "notify": "[hook]",
+}  # fmt: skip
 pytestmark = [pytest.mark.platform, pytest.mark.pipeline, pytest.mark.timeout(2400)]
 DATE = "2026-01-05"
 START_SECONDS, RUN_SECONDS = 240, 1500
@@ -73,15 +69,7 @@ class Airflow:
 
     def get(self, path: str, body: dict[str, Any] | None = None, method: str | None = None) -> Any:
         """Call the REST interface."""
-        base = f"http://127.0.0.1:{self.port}"
-        with urllib.request.urlopen(f"{base}/auth/token", timeout=20) as answer:
-            token = json.load(answer)["access_token"]
-        request = urllib.request.Request(
-            f"{base}/api/v2/{path}", method=method, data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
-        )  # fmt: skip
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return json.load(answer)
+        return airflow_api.call(f"http://127.0.0.1:{self.port}", path, body, method)
 
     def wait(self, what: str, ready: Callable[[], bool], seconds: float) -> None:
         """Wait for a condition; servers that are not up yet count as no."""
@@ -112,33 +100,16 @@ class Airflow:
             children.end(part)
 
 
-def prepared_clone(folder: Path, settings: tuple[tuple[str, str], ...]) -> Path:
-    """Return a clone whose commit has other values of some keys of params.yaml."""
-    project.clone(folder)
-    params = folder / "params.yaml"  # a night runs what is committed: here only the test's night, on any machine
-    text = params.read_text()
-    for key, value in settings:
-        text, found = re.subn(rf"^  {key}: [^#\n]+", f"  {key}: {value} ", text, flags=re.MULTILINE)
-        assert found == 1, key
-    params.write_text(text)
-    project.git(folder, "commit", "--quiet", "--all", "--message", "settings of the test")
-    return folder
-
-
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return prepared_clone(tmp_path_factory.mktemp("night") / "clone", _SETTINGS)
+    return project.commit_settings(project.clone(tmp_path_factory.mktemp("night") / "clone"), _SETTINGS)
 
 
 @pytest.fixture(scope="module")
 def hook() -> Iterator[Receiver]:
     """A web server that is told of failures and late nights."""
-    with Receiver() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
+    with receiving() as server:
         yield server
-        server.shutdown()
-        thread.join()
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import time
 import urllib.error
-import urllib.request
 from collections.abc import Callable
 from typing import Any
 
+from tests import airflow_api
 from tests.faults.platform import Platform
 
 NIGHT, PROMOTE = "nightly_retrain", "promote"
@@ -25,15 +24,7 @@ class Nights:
 
     def call(self, path: str, body: dict[str, Any] | None = None, method: str | None = None) -> Any:
         """Call the REST interface."""
-        base = self.platform.url("airflow")
-        with urllib.request.urlopen(f"{base}/auth/token", timeout=60) as answer:
-            token = json.load(answer)["access_token"]
-        request = urllib.request.Request(
-            f"{base}/api/v2/{path}", method=method, data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
-        )  # fmt: skip
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)
+        return airflow_api.call(self.platform.url("airflow"), path, body, method)
 
     def wait(self, what: str, ready: Callable[[], Any], seconds: float = SECONDS) -> Any:
         """Wait for a condition and return it; a server that does not answer counts as no."""

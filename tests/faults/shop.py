@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import re
 from pathlib import Path
 
 import polars as pl
@@ -35,19 +34,12 @@ _TINY = {
 def checkout(folder: Path) -> Path:
     """Clone the working tree; its committed parameters make nights as short as they can be."""
     clone = project.clone(folder)
-    params = clone / "params.yaml"
-    text = params.read_text()
-    for key, value in _PARAMS.items():
-        text, found = re.subn(rf"^  {key}: [^#\n]+", f"  {key}: {value} ", text, flags=re.MULTILINE)
-        assert found == 1, key
-    params.write_text(text)
     tiny = clone / "profiles" / "tiny.yaml"
     profile = yaml.safe_load(tiny.read_text())
     for section, values in _TINY.items():
         profile.setdefault(section, {}).update(values)
     tiny.write_text(yaml.safe_dump(profile))
-    project.git(clone, "commit", "--quiet", "--all", "--message", "short nights")
-    return clone
+    return project.commit_settings(clone, _PARAMS)
 
 
 class Deliveries:

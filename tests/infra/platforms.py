@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ import psutil
 
 from infra.platform import processes, state
 from infra.platform.state import State
-from tests import project
+from tests import airflow_api, project
 
 FREE = {"RPOREC_MLFLOW_PORT": "0", "RPOREC_AIRFLOW_PORT": "0", "RPOREC_SERVICE_PORT": "0", "RPOREC_PROFILE": "tiny"}
 # One night of a toy market, on any machine: not its quality is tested here, so chance may not refuse it.
@@ -53,10 +51,8 @@ class Platform:
 
     def get(self, path: str, body: dict[str, Any] | None = None, method: str | None = None) -> Any:
         """Call Airflow's REST interface as the user admin."""
-        base = self.state().pages["airflow"]
         who = {"username": "admin", "password": self.password()}
-        token = _json(f"{base}/auth/token", who, {})["access_token"]
-        return _json(f"{base}/api/v2/{path}", body, {"Authorization": f"Bearer {token}"}, method)
+        return airflow_api.call(self.state().pages["airflow"], path, body, method, who)
 
     def password(self) -> str:
         """Airflow's, from where the command says that it lies."""
@@ -80,18 +76,6 @@ def running(clone: Path, home: Path, **extra: str) -> Iterator[tuple[Platform, s
         one.make("platform-down")
 
 
-def with_settings(clone: Path) -> Path:
-    """Commit the settings of a test's night: a night runs what is committed."""
-    params = clone / "params.yaml"
-    text = params.read_text()
-    for key, value in SETTINGS.items():
-        text, found = re.subn(rf"^  {key}: [^#\n]+", f"  {key}: {value} ", text, flags=re.MULTILINE)
-        assert found == 1, key
-    params.write_text(text)
-    project.git(clone, "commit", "--quiet", "--all", "--message", "settings of the test")
-    return clone
-
-
 def wait(what: str, ready: Callable[[], bool], seconds: float) -> None:
     """Wait for a condition; servers that are not up yet count as no."""
     deadline = time.monotonic() + seconds
@@ -101,12 +85,3 @@ def wait(what: str, ready: Callable[[], bool], seconds: float) -> None:
                 return
         time.sleep(1)
     raise AssertionError(f"{what}: not within {seconds} s")
-
-
-def _json(address: str, body: dict[str, Any] | None, headers: dict[str, str], method: str | None = None) -> Any:
-    request = urllib.request.Request(
-        address, method=method, data=None if body is None else json.dumps(body).encode(),
-        headers={"Content-Type": "application/json", **headers},
-    )  # fmt: skip
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return json.load(answer)

@@ -51,7 +51,7 @@ class Night:
 
 @pytest.fixture(scope="module")
 def night(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[Night]:  # noqa: F811
-    clone = platforms.with_settings(project.clone(tmp_path_factory.mktemp("celery") / "clone"))
+    clone = project.commit_settings(project.clone(tmp_path_factory.mktemp("celery") / "clone"), platforms.SETTINGS)
     home = tmp_path_factory.mktemp("celery-home") / "var"
     with postgres.server() as host:
         database = f"postgresql://{postgres.USER}:{quote(postgres.PASSWORD, safe='')}@{host}/postgres"
