@@ -14,17 +14,21 @@ from pathlib import Path
 
 import psutil
 import pytest
+from playwright.sync_api import Page, expect
 from sqlalchemy.engine import make_url
 
-from infra import children
+from infra import children, repro
 from infra.platform import keeper, processes, settings, state
 from infra.platform.parts import MARK, Part
 from infra.platform.processes import Known
+from rporec import config
 from rporec.errors import InputError
 from tests import browser, project
+from tests.dags.test_night import DAGS
 from tests.infra import platforms
 from tests.infra.platforms import Platform
 
+_PATIENCE = 180_000  # milliseconds; ends a test that hangs, on a machine however busy
 SLEEP = (sys.executable, "-c", "import time; time.sleep(600)")
 
 
@@ -162,6 +166,12 @@ def sqlite(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
         yield found
 
 
+def see(page: Page, *texts: str) -> None:
+    """Each text stands on the page, alone and visible."""
+    for text in texts:
+        expect(page.get_by_text(text, exact=True).filter(visible=True).first).to_be_visible(timeout=_PATIENCE)
+
+
 @pytest.mark.platform
 @pytest.mark.timeout(2400)
 class TestOnSqlite:
@@ -202,20 +212,25 @@ class TestOnSqlite:
         platform, _ = sqlite
         pages = platform.state().pages
         with browser.browser(browser.DESK, pages["airflow"]) as seen:
-            seen.page.set_default_timeout(180_000)
+            seen.page.set_default_timeout(_PATIENCE)
             seen.page.goto(pages["airflow"])
             seen.page.fill("input[name=username]", "admin")
             seen.page.fill("input[name=password]", platform.password())
             seen.page.click("button[type=submit]")
             seen.page.wait_for_url(re.compile(r"/$|/home"))
             seen.page.goto(f"{pages['airflow']}/dags")
-            seen.page.wait_for_selector("text=nightly_retrain")
+            see(seen.page, *sorted(DAGS), config.load(project.ROOT / "params.yaml").nights.schedule)
             seen.page.screenshot(path=tmp_path / "airflow.png")
+            seen.page.goto(f"{pages['airflow']}/dags/nightly_retrain")
+            see(seen.page, "nightly_retrain", *repro.stage_names(project.ROOT))
+            seen.page.screenshot(path=tmp_path / "nightly_retrain.png")
         with browser.browser(browser.DESK, pages["mlflow"]) as seen:
-            seen.page.set_default_timeout(180_000)
+            seen.page.set_default_timeout(_PATIENCE)
             seen.page.goto(f"{pages['mlflow']}/#/models")
-            seen.page.wait_for_selector("text=Registered Models")
+            see(seen.page, "Registered Models", "Create model")
             seen.page.screenshot(path=tmp_path / "mlflow.png")
+            seen.page.goto(f"{pages['mlflow']}/#/experiments")
+            see(seen.page, "Experiments", "Default")
 
     def test_a_killed_scheduler_is_started_again(self, sqlite: tuple[Platform, str]) -> None:
         platform, _ = sqlite
