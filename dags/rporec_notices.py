@@ -8,6 +8,7 @@ triggerer, which finds this module by PYTHONPATH alone; see docs/nights.md. No D
 from __future__ import annotations
 
 import asyncio
+import html
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -83,8 +84,8 @@ def send(connection: Connection, told: Mapping[str, str]) -> None:
     if connection.conn_type == "smtp":
         from airflow.providers.smtp.notifications.smtp import SmtpNotifier
 
-        to = connection.extra_dejson["to"]
-        SmtpNotifier(to, subject=told["text"], html_content=told["text"], smtp_conn_id=connection.conn_id).notify({})
+        to, body = connection.extra_dejson["to"], html.escape(told["text"])
+        SmtpNotifier(to, subject=told["text"], html_content=body, smtp_conn_id=connection.conn_id).notify({})
         return
     import httpx
 

@@ -65,6 +65,16 @@ class Log:
     made_by_mlflow: bool
 
 
+def served(moves: Sequence[Row]) -> set[int]:
+    """Return the versions that were the champion at some time.
+
+    Args:
+        moves: done rows.
+    """
+    ends = [(row.from_version, row.to_version) for row in moves if row.alias == "champion"]
+    return {version for pair in ends for version in pair if version is not None}
+
+
 def rolled_back(moves: Sequence[Row]) -> dict[int, Row]:
     """Return the versions that a rollback took from users and nobody brought back, each with that row.
 

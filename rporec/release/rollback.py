@@ -44,8 +44,8 @@ def rollback(place: Place, model: str, wish: Wish, wait_seconds: float) -> Rollb
 
     Raises:
         InputError: there is no champion, no such version, no `previous` or one that was rolled back itself; the
-            version is the champion already or its package is not whole; without a version named, the champion changed
-            while this waited; another promotion or rollback runs for longer than `wait_seconds`.
+            version never served, is the champion already or its package is not whole; without a version named, the
+            champion changed while this waited; another promotion or rollback runs for longer than `wait_seconds`.
     """
     meant = registry.champion(place, model)
     with single_writer(place.audit, wait_seconds):
@@ -132,5 +132,11 @@ def _named(place: Place, model: str, number: int) -> Version:
         raise InputError(
             f"version {number} of {model} never passed its gates",
             field="TO", value=number, rule="its tag `verdict` is pass", cure=_LIST,
+        )  # fmt: skip
+    if number not in audit_row.served(audit.rows(place.audit, model)):
+        raise InputError(
+            f"version {number} of {model} never served",
+            field="TO", value=number, rule="a version that was the champion",
+            cure=f"only a promotion gives users a version for the first time: make gate, then make promote; {_LIST}",
         )  # fmt: skip
     return found

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
 from rporec.reasoning.parse import Parsed
+
+log = logging.getLogger(__name__)
 
 
 class StoreError(Exception):
@@ -95,20 +98,25 @@ def pack(reasoning: Parsed) -> str:
     return json.dumps(asdict(reasoning), ensure_ascii=False)
 
 
-def unpack(line: str | bytes) -> Parsed:
-    """Read what `pack` wrote.
+def unpack(key: str, line: str | bytes, head: bytes | None) -> Kept | None:
+    """Read what `pack` wrote; what is something else counts as absent, and is told in the log.
 
-    Raises:
-        StoreError: it is something else.
+    One damaged row is no reason to go on without the whole store.
+
+    Args:
+        key: under which it was kept, for the log.
+        line: of JSON.
+        head: of the ranking, as it was kept.
     """
     try:
         found = Parsed(**json.loads(line))
+        kinds = tuple(map(type, (found.thought, found.answer, found.well_formed, found.outside)))
+        if kinds != (str, str, bool, int):
+            raise TypeError("a part of it is of the wrong type")
     except (ValueError, TypeError) as error:
-        raise StoreError(f"the store holds no reasoning under a key of reasoning: {error}") from error
-    kinds = (str, str, bool, int)
-    if tuple(map(type, (found.thought, found.answer, found.well_formed, found.outside))) != kinds:
-        raise StoreError("the store holds reasoning of the wrong types")
-    return found
+        log.warning("key %s of the store holds no reasoning, so that it is written anew: %s", key, error)
+        return None
+    return Kept(found, head)
 
 
 def pack_item(item: NewItem) -> str:

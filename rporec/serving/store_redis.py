@@ -49,7 +49,8 @@ class RedisStore:
                 found = both.execute()
             lines += found[0]
             heads += found[1]
-        return [None if line is None else Kept(unpack(line), head) for line, head in zip(lines, heads, strict=True)]
+        rows = zip(keys, lines, heads, strict=True)
+        return [None if line is None else unpack(key, line, head) for key, line, head in rows]
 
     def keep_reasoning(self, package_hash: str, written: Mapping[str, Parsed]) -> None:
         """Keep reasoning by key; what is kept already is replaced."""

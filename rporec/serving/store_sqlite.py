@@ -135,12 +135,12 @@ class _SqliteReader:
 
 
 def _kept(database: sqlite3.Connection, package_hash: str, keys: Sequence[str]) -> list[Kept | None]:
-    found: dict[str, Kept] = {}
+    found: dict[str, Kept | None] = {}
     for start in range(0, len(keys), _TOGETHER):
         part = keys[start : start + _TOGETHER]
         query = f"{_KEPT} ({','.join('?' * len(part))})"
         for key, written, head in database.execute(query, [package_hash, *part]).fetchall():
-            found[key] = Kept(unpack(written), head)
+            found[key] = unpack(key, written, head)
     return [found.get(key) for key in keys]
 
 

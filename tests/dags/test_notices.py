@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from infra import children
+from tests.dags.mailbox import mailbox
 from tests.dags.receiver import Receiver, receiving
 from tests.project import ROOT
 
@@ -60,6 +61,25 @@ def test_slack_gets_its_own_form(notices: ModuleType, receiver: Receiver, monkey
     assert receiver.got == [("/services/T0/B0/secret", None, {"text": TEXT})]
 
 
+def test_mail_is_sent_by_airflows_notifier(notices: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = {**CONTEXT, "exception": RuntimeError("<b>exit code 1")}
+    with mailbox() as server:
+        extra = {
+            "to": "ops@shop.example",
+            "from_email": "rporec@shop.example",
+            "disable_ssl": True,
+            "disable_tls": True,
+        }
+        _connect(monkeypatch, "mail", conn_type="smtp", port=server.server_address[1], extra=extra)
+        notices.Notice("mail")(context)
+    ((to, mail),) = server.got
+    assert (to, mail["From"]) == (["ops@shop.example"], "rporec@shop.example")
+    assert mail["Subject"] == TEXT.replace("exit code 1", "<b>exit code 1")
+    body = mail.get_body()
+    assert body is not None
+    assert "&lt;b&gt;exit code 1" in body.get_content()
+
+
 def test_a_late_night_is_told_to_all(notices: ModuleType, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("one", "two"):
         _connect(monkeypatch, name, conn_type="http", port=receiver.server_port, extra={"endpoint": name})
@@ -67,7 +87,7 @@ def test_a_late_night_is_told_to_all(notices: ModuleType, receiver: Receiver, mo
     alert = notices.deadline(90.0, ["one", "two"])
     said = asyncio.run(notices.late(**alert.callback.kwargs, context=context))
     assert said == "RPORec: nightly_retrain is late: not done after 90 minutes (run night)"
-    assert [(path, body["text"], body["event"]) for path, _, body in receiver.got] == [
+    assert sorted((path, body["text"], body["event"]) for path, _, body in receiver.got) == [
         ("/one", said, "late"), ("/two", said, "late"),
     ]  # fmt: skip
 

@@ -125,8 +125,9 @@ class Platform:
         store = ("--backend-store-uri", self.database("mlflow"), "--artifacts-destination", str(self.folder / "store"))
         where = ("--host", "127.0.0.1", "--port", str(self.ports["mlflow"]), "--workers", "1")
         self._add("mlflow", (sys.executable, "-m", "mlflow", "server", *where, *store), env)
-        with (self.folder / "migrate.log").open("wb") as log:
-            subprocess.run(["airflow", "db", "migrate"], cwd=self.folder, env=env, stdout=log, stderr=log, check=True)
+        with (self.folder / "setup.log").open("wb") as log:
+            for command in (("airflow", "db", "migrate"), (sys.executable, "-m", "infra.airflow_setup")):
+                subprocess.run(command, cwd=self.clone, env=env, stdout=log, stderr=log, check=True)
         self._add("scheduler", ("airflow", "scheduler", "--skip-serve-logs"), env)
         self._add("dag-processor", ("airflow", "dag-processor"), env)
         self._add("api-server", ("airflow", "api-server", "--host", "127.0.0.1"), env)

@@ -141,6 +141,8 @@ def test_a_challenger_is_a_version_that_passed_and_waits(served: Place, packages
     assert (done.moved, done.version.number) == (False, 3)
     assert held(served) == (2, 1, 3)
     assert told(served, "challenger") == [(None, 3, "challenge")]
+    with pytest.raises(InputError, match="version 3 of rporec-demo never served"):
+        _back(served, 3)
     done = promote(served, packages[2])
     assert (done.moved, done.version.number, done.replaced) == (True, 3, 2)
     assert held(served) == (3, 2, None)

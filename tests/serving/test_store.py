@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from rporec.reasoning.parse import NO_REASONING, Parsed
 from rporec.serving.fill import fill
 from rporec.serving.open_store import open_store
 from rporec.serving.served import Served
-from rporec.serving.store import NewItem, Store, StoreError, history_key
+from rporec.serving.store import NewItem, Store, StoreError, history_key, pack
 from rporec.serving.store_redis import RedisStore
 from rporec.serving.store_sqlite import SqliteStore
 
@@ -39,6 +40,29 @@ def test_reasoning_is_kept_by_package_and_history(store: Store) -> None:
     many = {history_key([str(n)]): SAID for n in range(1200)}
     store.keep_reasoning("p1", many)
     assert _reasoning(store, "p1", list(many)) == [SAID] * 1200
+
+
+def _damage(store: Store, key: str, line: str) -> None:
+    """Put a line in the place of what is kept under a key."""
+    if isinstance(store, SqliteStore):
+        with sqlite3.connect(store.file) as database:
+            assert database.execute("UPDATE reasoning SET written = ? WHERE key = ?", (line, key)).rowcount == 1
+    else:
+        assert isinstance(store, RedisStore)
+        (name,) = store._redis.keys("*reasoning*")
+        assert store._redis.hset(name, key, line) == 0  # no field is new
+
+
+@pytest.mark.parametrize("line", ["{", "[]", '{"thought": "a"}', pack(SAID).replace("3", '"3"'), "\0"])
+def test_a_damaged_row_counts_as_absent_and_its_neighbours_stay(
+    store: Store, line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.keep_reasoning("p1", {"whole": SAID, "broken": SAID})
+    _damage(store, "broken", line)
+    assert _reasoning(store, "p1", ["whole", "broken"]) == [SAID, None]
+    assert "key broken of the store holds no reasoning" in caplog.text
+    store.keep_reasoning("p1", {"broken": SAID})
+    assert _reasoning(store, "p1", ["broken"]) == [SAID]
 
 
 def test_users_and_forgetting(store: Store) -> None:
