@@ -22,7 +22,7 @@ from tests.faults.nights import PROMOTE
 from tests.faults.whole import objects
 from tests.faults.world import Clock, World, full, world
 
-pytestmark = [pytest.mark.platform, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.platform, pytest.mark.nights, pytest.mark.timeout(3600)]
 
 
 @pytest.fixture(scope="module")
