@@ -2,6 +2,7 @@
 VENV ?= .venv
 PYTHON := $(VENV)/bin/python
 WORKERS ?= 2
+SELECT ?= platform
 
 # Variables of `run`, `gate`, `promote`, `serve`, `reasoning`: PROFILE=<name> DATA=<folder> SET="align.steps=50 run.seed=1".
 # Of `ablate` and `study`: PROFILE=<name> ARMS="reasoning oracle_answer" SEEDS="7 8 9".
@@ -79,8 +80,8 @@ check: setup ## formatter, linter, strict types on rporec/
 test: setup ## all tests but those with faults and long runs
 	OMP_NUM_THREADS=1 "$(PYTHON)" -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not platform"
 
-test-platform: setup ## the tests with faults and long runs
-	OMP_NUM_THREADS=1 "$(PYTHON)" -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m platform
+test-platform: setup ## the tests with faults and long runs; WORKERS=1 where two platforms at once are too much
+	OMP_NUM_THREADS=1 "$(PYTHON)" -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "$(SELECT)"
 
 bench-data: setup ## speed and memory of the data stages at 0.1, 1 and 10 million rows (4 minutes)
 	@"$(PYTHON)" -m infra.bench_data

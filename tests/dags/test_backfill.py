@@ -17,7 +17,7 @@ from tests import project
 from tests.dags.test_night import DAGS, RUN_SECONDS, START_SECONDS, Airflow, logs
 from tests.worlds import fingerprint
 
-pytestmark = [pytest.mark.platform, pytest.mark.pipeline, pytest.mark.timeout(3000)]
+pytestmark = [pytest.mark.platform, pytest.mark.nights, pytest.mark.pipeline, pytest.mark.timeout(3000)]
 FIRST, SECOND = "2026-01-05", "2026-01-06"
 # The schedule has these two nights alone, so that Airflow makes no run of its own beside them.
 _SETTINGS = {

@@ -17,8 +17,8 @@ from rporec.tables import COMPLETIONS, ITEMS, ROWS
 
 N = 12
 PARAMS = EvaluateParams(
-    cutoffs=(5, 10, 20), sasrec_epochs=1, sasrec_patience=1, gsasrec_negatives=5, ease_items=100, resamples=99,
-    confidence=0.95, told_margin=0.05,
+    cutoffs=(5, 10, 20), sasrec_epochs=1, sasrec_patience=1, sasrec_inputs=("ids", "text"),
+    gsasrec_calibrations=(0.75,), gsasrec_negatives=5, ease_items=100, resamples=99, confidence=0.95, told_margin=0.05,
 )  # fmt: skip
 
 CHOSEN = {"sasrec": {"variant": "ids & <more>", "epochs": 7, "valid_ndcg@10": {"ids & <more>": 0.25, "text": 0.125}}}

@@ -21,7 +21,6 @@ _PARAMS = {
     "champion_margin": "0.5", "slice_margin": "0.5", "min_well_formed": "0.0", "min_grounded": "0.0",
 }  # fmt: skip
 _TINY = {
-    "backbone": {"epochs": 1, "max_examples": 300, "max_completion_tokens": 32},
     "rechead": {"epochs": 6, "reasoning_epochs": 1},
     "align": {
         "steps": 1, "prompts_per_step": 2, "num_generations": 2, "eval_every": 1, "eval_groups": 8,

@@ -1,7 +1,8 @@
 """Faults during real nights of Airflow. After each: the champion is gated, the service answered all the time, nothing
 is lost, the audit is whole (`World.holds`), and the night after it succeeds. The table: reports/faults.json.
 
-The tests share one platform and stand in the order of the stages that they hit, so that several share a night.
+The tests share one platform and stand in the order of the stages that they hit, with a stage or more between two, so
+that several share a night.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from tests.faults.nights import PROMOTE
 from tests.faults.whole import objects
 from tests.faults.world import Clock, World, full, world
 
-pytestmark = [pytest.mark.platform, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.platform, pytest.mark.nights, pytest.mark.timeout(3600)]
 
 
 @pytest.fixture(scope="module")
@@ -38,22 +39,6 @@ def test_kill_of_a_stage(shop: World) -> None:
     assert shop.nights.reaches(run, "sequence", "success")["try_number"] > 1
     told = "its task is tried again and goes on from what is kept"
     shop.table.add("`kill -9` of a stage", told, clock.seconds, "the kill")
-    shop.holds()
-
-
-def test_full_disk(shop: World) -> None:
-    """Checkout, RPOREC_HOME and the service's store lie on the disk that is full."""
-    if shop.disk is None:
-        pytest.skip("this user may mount no disk to fill")
-    run = shop.night(before="backbone").run
-    shop.stage("backbone")
-    with full(shop.disk):
-        shop.nights.wait("a try fails", lambda: shop.nights.task(run, "backbone")["state"] != "running")
-        _answers(shop)
-    clock = Clock()
-    assert shop.nights.reaches(run, "backbone", "success")["try_number"] > 1
-    told = "one line says so, nothing half-written is left, the next try with space succeeds"
-    shop.table.add("full disk", told, clock.seconds, "space was made")
     shop.holds()
 
 
@@ -88,22 +73,6 @@ def test_kill_of_the_scheduler(shop: World) -> None:
     shop.holds()
 
 
-def test_database_connections_dropped(shop: World) -> None:
-    """Those of Airflow, of MLflow and of the audit; the service goes on without MLflow's answer."""
-    if not shop.platform.address:
-        pytest.skip("no PostgreSQL is installed here")
-    run = shop.night(before="evaluate").run
-    shop.stage("evaluate")
-    own = "pid <> pg_backend_pid() AND datname IN ('airflow', 'mlflow', 'rporec')"
-    dropped = len(shop.platform.sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {own}"))
-    assert dropped
-    clock = Clock()
-    shop.nights.reaches(run, "evaluate", "success")
-    told = f"all {dropped} connections ended; each part connects anew"
-    shop.table.add("database connections dropped", told, clock.seconds, "the drop")
-    shop.holds()
-
-
 def test_locks_left_by_a_dead_run(shop: World) -> None:
     """Of the workspace, of DVC and of git, as a machine that lost its power leaves them."""
     dead = subprocess.Popen([sys.executable, "-c", ""])
@@ -124,6 +93,49 @@ def test_locks_left_by_a_dead_run(shop: World) -> None:
     shop.holds()
 
 
+def test_kill_of_the_promotion(shop: World) -> None:
+    shop.night(before="promote")
+    promotion = shop.promotion()
+    shop.stage("promote").kill()
+    clock = Clock()
+    shop.dawn()
+    told = "tried again: the same MLflow run, one version, one row a move"
+    shop.table.add("`kill -9` of the promotion", told, clock.seconds, "the kill")
+    assert shop.nights.task(promotion, "promote", PROMOTE)["try_number"] > 1
+
+
+def test_full_disk(shop: World) -> None:
+    """Checkout, RPOREC_HOME and the service's store lie on the disk that is full."""
+    if shop.disk is None:
+        pytest.skip("this user may mount no disk to fill")
+    run = shop.night(before="backbone").run
+    shop.stage("backbone")
+    with full(shop.disk):
+        shop.nights.wait("a try fails", lambda: shop.nights.task(run, "backbone")["state"] != "running")
+        _answers(shop)
+    clock = Clock()
+    assert shop.nights.reaches(run, "backbone", "success")["try_number"] > 1
+    told = "one line says so, nothing half-written is left, the next try with space succeeds"
+    shop.table.add("full disk", told, clock.seconds, "space was made")
+    shop.holds()
+
+
+def test_database_connections_dropped(shop: World) -> None:
+    """Those of Airflow, of MLflow and of the audit; the service goes on without MLflow's answer."""
+    if not shop.platform.address:
+        pytest.skip("no PostgreSQL is installed here")
+    run = shop.night(before="evaluate").run
+    shop.stage("evaluate")
+    own = "pid <> pg_backend_pid() AND datname IN ('airflow', 'mlflow', 'rporec')"
+    dropped = len(shop.platform.sql(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {own}"))
+    assert dropped
+    clock = Clock()
+    shop.nights.reaches(run, "evaluate", "success")
+    told = f"all {dropped} connections ended; each part connects anew"
+    shop.table.add("database connections dropped", told, clock.seconds, "the drop")
+    shop.holds()
+
+
 def test_mlflow_down_and_back(shop: World) -> None:
     shop.night(before="gate")
     promotion = shop.promotion()
@@ -136,17 +148,6 @@ def test_mlflow_down_and_back(shop: World) -> None:
     told = "stages never ask it; gate and promotion wait for it; users keep their model"
     shop.table.add("MLflow down, then back", told, clock.seconds, "it was let up")
     shop.holds()
-
-
-def test_kill_of_the_promotion(shop: World) -> None:
-    shop.night(before="promote")
-    promotion = shop.promotion()
-    shop.stage("promote").kill()
-    clock = Clock()
-    shop.dawn()
-    told = "tried again: the same MLflow run, one version, one row a move"
-    shop.table.add("`kill -9` of the promotion", told, clock.seconds, "the kill")
-    assert shop.nights.task(promotion, "promote", PROMOTE)["try_number"] > 1
 
 
 def test_dvc_remote_unreachable(shop: World) -> None:

@@ -15,7 +15,7 @@ from infra.replay_score import METRICS, RANKERS
 from tests import project
 from tests.worlds import PATIENT
 
-pytestmark = [pytest.mark.platform, pytest.mark.pipeline, pytest.mark.timeout(3000)]
+pytestmark = [pytest.mark.platform, pytest.mark.nights, pytest.mark.pipeline, pytest.mark.timeout(3000)]
 FIRST = "2026-01-05"
 WORDS = ("replay", "PROFILE=tiny", f"FROM={FIRST}", f"SET={PATIENT} gate.floor_margin=0.05 gate.champion_margin=0.05")
 
