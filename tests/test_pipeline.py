@@ -78,7 +78,7 @@ def test_nothing_promoted_is_a_pickle(world: World) -> None:
         assert path.suffix not in {".pkl", ".pickle", ".pt", ".pth", ".bin", ".joblib"}, path
 
 
-def test_a_second_run_does_nothing_within_ten_seconds(world: World, base: Path) -> None:
+def test_a_second_run_does_nothing_and_is_soon_done(world: World, base: Path) -> None:
     with only_me(base):
         before = json.loads((world.clone / "reports" / "summary.json").read_text())
         done = project.make(world.clone, "run", "PROFILE=tiny", f"SET={PATIENT}")
@@ -91,7 +91,7 @@ def test_a_second_run_does_nothing_within_ten_seconds(world: World, base: Path) 
             {row["name"]: row["seconds"] for row in one["stages"] if row["name"] in STAGES} for one in (after, before)
         ]
         assert took[0] == took[1]
-        assert float(re.findall(r"Done in ([\d.]+) s", done.stdout)[0]) < 10
+        assert float(re.findall(r"Done in ([\d.]+) s", done.stdout)[0]) < sum(took[1].values()) / 2
 
 
 def test_a_change_of_align_reruns_align_evaluate_and_package_only(world: World, base: Path) -> None:
