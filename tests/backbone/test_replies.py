@@ -62,7 +62,7 @@ def test_a_failure_ends_the_waiting_of_all_others(tmp_path):
         started = time.monotonic()
         with pytest.raises(InputError, match="404"):
             ask_all(PROMPTS, access(url, concurrency=6, backoff=30.0, max_wait=60.0), tmp_path)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 25  # less than one pause
 
 
 def test_no_more_requests_are_under_way_than_allowed(tmp_path):

@@ -79,7 +79,7 @@ def test_without_a_network_it_is_said_at_once(hub):
     started = time.monotonic()
     with pytest.raises(InputError, match="the hub cannot be reached") as caught:
         load_writer("some-owner/some-model")
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 30
     assert "HF_ENDPOINT" in caught.value.message()
 
 
