@@ -7,11 +7,11 @@ that made it. Not the fetching: see infra/repro.py.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -94,11 +94,10 @@ def _copy(root: Path, wanted: Collection[str]) -> str | None:
     from dvc.repo import Repo
     from dvc_data.hashfile.hash_info import HashInfo
 
-    os.chdir(root)
     logging.getLogger("dvc").setLevel(logging.CRITICAL)  # it would tell each file's failure with a traceback
     logging.getLogger("dvc_data").setLevel(logging.CRITICAL)
     try:
-        with Repo(str(root)) as repo:
+        with contextlib.chdir(root), Repo(str(root)) as repo:
             there, gone = _split(repo, [HashInfo("md5", value) for value in sorted(wanted)])
             if gone:
                 log.warning("%d objects were owed to the DVC remote and are in no cache any more: left out", len(gone))

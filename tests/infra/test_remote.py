@@ -52,11 +52,13 @@ def _hashes(space: Workspace, *stages: str) -> tuple[str, ...]:
 
 
 def test_a_push_copies_what_the_lock_names_and_leaves_nothing_owed(space: Workspace) -> None:
+    folder = Path.cwd()
     assert remote.push(space, "ingest")
     assert _there(space) == {"a\n", "b\n"}
     assert remote.owed_since(space.home, _hashes(space)) is None
     assert remote.push(space)
     assert _there(space) == {"a\n", "b\n", "c\n"}
+    assert Path.cwd() == folder
 
 
 def test_what_a_remote_could_not_take_is_owed_and_paid_by_any_later_run(
@@ -65,7 +67,9 @@ def test_what_a_remote_could_not_take_is_owed_and_paid_by_any_later_run(
     place = space.home / space.params.run.dvc_remote
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text("no folder")
+    folder = Path.cwd()
     assert not remote.push(space)
+    assert Path.cwd() == folder, "who pushes finds the checkout by where it stands"
     assert "owed to it since" in caplog.text
     assert remote.owed_since(space.home, _hashes(space, "package")) is not None
     other = dataclasses.replace(space, params=_with_remote(space.params, "dvc/another"))
