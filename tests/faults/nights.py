@@ -73,6 +73,11 @@ class Nights:
         found: list[dict[str, Any]] = self.call(f"dags/{dag}/dagRuns?order_by=id&limit=100")["dag_runs"]
         return found
 
+    @staticmethod
+    def over(run: dict[str, Any]) -> bool:
+        """Whether a run has ended."""
+        return run["state"] in _ENDED
+
     def state(self, run: str, dag: str = NIGHT) -> str:
         return str(self.call(f"dags/{dag}/dagRuns/{run}")["state"])
 
