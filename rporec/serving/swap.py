@@ -6,10 +6,13 @@ under way keep the one they hold. What cannot be loaded is refused and told, and
 
 from __future__ import annotations
 
+import ctypes
+import gc
 import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from rporec.errors import InputError
@@ -76,6 +79,7 @@ class Swap:
         self._wanted, self._store, self._base, self._told = wanted, store, base, told
         self._lock = threading.Lock()
         self._retry_at = 0.0
+        self._left_over = False  # memory of the model that was replaced
         self._ends = threading.Event()
         self.current: Served | None = base
         self.refused: Refusal | None = None
@@ -87,6 +91,9 @@ class Swap:
         """Look once: follow the alias, take added items in. Never raises: what is wrong is told in `/model`."""
         with self._lock:
             self.trouble = None
+            if self._left_over:  # by now the requests that held the old model are answered
+                self._left_over = False
+                give_back_memory()
             for step in (self._follow, self._take_items):
                 try:
                     step()
@@ -133,6 +140,7 @@ class Swap:
             self._retry_at = time.monotonic() + _RETRY_SECONDS
             log.warning("version %d is refused, the old one serves on: %s", version.number, error)
             return
+        self._left_over = self.current is not None
         self._base, self.refused = fresh, None
         self.current = ready
         if self._told is not None:
@@ -155,3 +163,10 @@ class Swap:
         ready = extend(base, items)
         warm(ready)
         return ready
+
+
+def give_back_memory() -> None:
+    """Return what a model held to the system: glibc would keep it, and the service grow with every swap."""
+    gc.collect()
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -36,6 +36,10 @@ class Nights:
             time.sleep(0.5)
         raise AssertionError(f"{what}: not within {seconds} s\n{self.logs()}")
 
+    def answering(self) -> None:
+        """Wait until Airflow answers: its parts were started again."""
+        self.wait("Airflow answers", lambda: [self.promotions()])
+
     def unpause(self) -> None:
         """Wait until Airflow knows the DAGs, and let the two run."""
         self.wait("the DAGs are known", lambda: {NIGHT, PROMOTE} <= {d["dag_id"] for d in self.call("dags")["dags"]})

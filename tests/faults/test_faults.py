@@ -217,6 +217,7 @@ def test_clock_goes_back_an_hour(shop: World) -> None:
     """The clock of Airflow, its tasks and all that they start, in the middle of a stage."""
     shop.dawn()
     with Stepped(shop.platform) as stepped:
+        shop.nights.answering()
         run = shop.night(before="sequence").run
         shop.stage("sequence")
         stepped.back()
@@ -224,6 +225,7 @@ def test_clock_goes_back_an_hour(shop: World) -> None:
         shop.nights.reaches(run, "sequence", "success")
         seconds = clock.seconds
         shop.dawn()
+    shop.nights.answering()
     told = "the night goes on; nothing that decides hangs on the time of day"
     shop.table.add("clock back by an hour", told, seconds, "the step, to the end of the stage")
 
