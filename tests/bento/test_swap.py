@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from rporec.recommender import Recommender
-from rporec.release import audit, lookup, manifest
+from rporec.release import audit, lookup, manifest, registry
 from rporec.release.place import Place, client
 from rporec.release.rollback import Wish, rollback
 from tests.bento.serving import KEY, ROOMY, Server, lay_out, serving
@@ -30,6 +30,7 @@ def _register(place: Place, package: Path) -> int:
 
 def _point(place: Place, alias: str, version: int) -> None:
     client(place).set_registered_model_alias(MODEL, alias, str(version))
+    registry.mend(place, MODEL, "ada", wait_seconds=60.0)  # notes in the audit what serves
 
 
 @pytest.fixture(scope="module")
