@@ -34,7 +34,10 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def airflow(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
-    server = Airflow(clone, tmp_path_factory.mktemp("airflow"))
+    folder = tmp_path_factory.mktemp("airflow")
+    # A backfill writes while the scheduler does: on sqlite one waits for the other.
+    patient = f"sqlite:///{folder / 'airflow.db'}?timeout=120"
+    server = Airflow(clone, folder, AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=patient)
     yield server
     server.stop()
 
