@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import email
 import email.policy
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from email.message import EmailMessage
 from socketserver import StreamRequestHandler, TCPServer
 
@@ -44,16 +41,3 @@ class _Session(StreamRequestHandler):
 
     def _say(self, line: str) -> None:
         self.wfile.write(f"{line}\r\n".encode())
-
-
-@contextmanager
-def mailbox() -> Iterator[Mailbox]:
-    """Take mail until the block ends."""
-    with Mailbox() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()

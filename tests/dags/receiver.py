@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
@@ -31,16 +28,3 @@ class Answer(BaseHTTPRequestHandler):
 
     def log_message(self, *given: object) -> None:
         """Be silent."""
-
-
-@contextmanager
-def receiving() -> Iterator[Receiver]:
-    """Run a receiver in a thread until the block ends."""
-    with Receiver() as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()

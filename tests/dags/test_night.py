@@ -18,7 +18,8 @@ import pytest
 from infra import children
 from rporec.release import lookup
 from tests import airflow_api, project
-from tests.dags.receiver import Receiver, receiving
+from tests.dags.receiver import Receiver
+from tests.in_thread import running
 
 # One night of a toy market, on any machine: not its quality is tested here, so chance may not refuse it.
 _SETTINGS = {
@@ -108,7 +109,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def hook() -> Iterator[Receiver]:
     """A web server that is told of failures and late nights."""
-    with receiving() as server:
+    with running(Receiver()) as server:
         yield server
 
 

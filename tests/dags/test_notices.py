@@ -12,8 +12,9 @@ import httpx
 import pytest
 
 from infra import children
-from tests.dags.mailbox import mailbox
-from tests.dags.receiver import Receiver, receiving
+from tests.dags.mailbox import Mailbox
+from tests.dags.receiver import Receiver
+from tests.in_thread import running
 from tests.project import ROOT
 
 CONTEXT = {
@@ -25,7 +26,7 @@ TEXT = "RPORec: task align of nightly_retrain failed (run night, try 3): exit co
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    with receiving() as server:
+    with running(Receiver()) as server:
         yield server
 
 
@@ -63,7 +64,7 @@ def test_slack_gets_its_own_form(notices: ModuleType, receiver: Receiver, monkey
 
 def test_mail_is_sent_by_airflows_notifier(notices: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     context = {**CONTEXT, "exception": RuntimeError("<b>exit code 1")}
-    with mailbox() as server:
+    with running(Mailbox()) as server:
         extra = {
             "to": "ops@shop.example",
             "from_email": "rporec@shop.example",

@@ -85,9 +85,11 @@ def test_locks_left_by_a_dead_run(shop: World) -> None:
     (nights / f".{tonight.date}.lock").write_text(f"{dead.pid} 0123456789abcdef")
     (nights / tonight.date / ".dvc" / "tmp" / "rwlock").write_text(json.dumps({"read": {}, "write": held}))
     own = Path(project.git(nights / tonight.date, "rev-parse", "--absolute-git-dir").strip())
-    for lock in (own / "index.lock", own / "HEAD.lock", git / f"refs/heads/nights/{tonight.date}.lock"):
+    locks = (own / "index.lock", own / "HEAD.lock", git / f"refs/heads/nights/{tonight.date}.lock")
+    for lock in locks:
         lock.touch()
-    shop.nights.reaches(tonight.run, "finish", "success")
+    assert shop.nights.reaches(tonight.run, "finish", "success")["state"] == "success"
+    assert not any(lock.exists() for lock in locks)
     told = "those of the workspace, of DVC and of git are told from living ones and dropped"
     shop.table.add("locks left by a dead run", told, clock.seconds, "they were left")
     shop.holds()
@@ -144,7 +146,7 @@ def test_mlflow_down_and_back(shop: World) -> None:
     _answers(shop)
     shop.platform.up("mlflow")
     clock = Clock()
-    shop.nights.reaches(promotion, "gate", "success", PROMOTE)
+    assert shop.nights.reaches(promotion, "gate", "success", PROMOTE)["state"] == "success"
     told = "stages never ask it; gate and promotion wait for it; users keep their model"
     shop.table.add("MLflow down, then back", told, clock.seconds, "it was let up")
     shop.holds()
@@ -222,7 +224,7 @@ def test_clock_goes_back_an_hour(shop: World) -> None:
         shop.stage("sequence")
         stepped.back()
         clock = Clock()
-        shop.nights.reaches(run, "sequence", "success")
+        assert shop.nights.reaches(run, "sequence", "success")["state"] == "success"
         seconds = clock.seconds
         shop.dawn()
     shop.nights.answering()
