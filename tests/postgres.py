@@ -7,9 +7,9 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import psycopg
 import pytest
 
 from infra import children
+from tests.waiting import until
 
 USER, PASSWORD = "ada", "hush: p@ss/word%"
 
@@ -36,8 +37,8 @@ def programs() -> Path:
 
 
 @contextmanager
-def server() -> Iterator[str]:
-    """Start a PostgreSQL with an empty database and yield its URL's host and port."""
+def server(**settings: str) -> Iterator[str]:
+    """Start a PostgreSQL with an empty database, with more environment variables; yield its URL's host and port."""
     where, port = programs(), children.free_port()
     home = Path(tempfile.mkdtemp(prefix="rporec-postgres-"))  # pytest's own folders may be closed to other users
     own = _user()
@@ -52,10 +53,14 @@ def server() -> Iterator[str]:
     options = ["-h", "127.0.0.1", "-p", str(port), "-c", "unix_socket_directories=", "-c", "fsync=off"]
     with (home / "log").open("wb") as log:
         process = subprocess.Popen(
-            [where / "postgres", "-D", data, *options], cwd=home, start_new_session=True, stdout=log, stderr=log, **own
-        )
+            [where / "postgres", "-D", data, *options], cwd=home, env={**os.environ, **settings},
+            start_new_session=True, stdout=log, stderr=log, **own,
+        )  # fmt: skip
     try:
-        _wait(process, port, home / "log")
+        told = (home / "log").read_text
+        until(
+            "PostgreSQL answers", partial(_answers, port), processes=[process], told=told, no=psycopg.OperationalError
+        )
         yield f"127.0.0.1:{port}"
     finally:
         children.end(process)
@@ -71,13 +76,6 @@ def _user() -> dict[str, Any]:
     return {"user": found.pw_uid, "group": found.pw_gid, "extra_groups": []}
 
 
-def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    for _ in range(300):
-        assert process.poll() is None, log.read_text()
-        try:
-            psycopg.connect(host="127.0.0.1", port=port, user=USER, password=PASSWORD, dbname="postgres").close()
-        except psycopg.OperationalError:
-            time.sleep(0.1)
-        else:
-            return
-    raise AssertionError(log.read_text())
+def _answers(port: int) -> bool:
+    psycopg.connect(host="127.0.0.1", port=port, user=USER, password=PASSWORD, dbname="postgres").close()
+    return True

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections.abc import Iterator
 
 import pytest
 import redis
 
 from infra import children
+from tests.waiting import until
 
 
 @pytest.fixture(scope="session")
@@ -21,15 +21,8 @@ def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     try:
-        client = redis.Redis(port=port)
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                client.ping()
-                break
-            except redis.ConnectionError:
-                assert time.monotonic() < deadline, (folder / "log").read_text()
-                time.sleep(0.05)
+        told = (folder / "log").read_text
+        until("Redis answers", redis.Redis(port=port).ping, processes=[process], told=told, no=redis.ConnectionError)
         yield f"redis://127.0.0.1:{port}/0"
     finally:
         children.end(process)

@@ -7,12 +7,10 @@ import os
 import re
 import shlex
 import subprocess
-import time
-import urllib.request
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
+import httpx
 import polars as pl
 import pytest
 
@@ -20,6 +18,7 @@ from infra import children
 from rporec.release import lookup
 from rporec.serving.store_sqlite import SqliteStore
 from tests import project
+from tests.waiting import until
 from tests.worlds import World, only_me
 
 pytestmark = pytest.mark.pipeline
@@ -37,12 +36,12 @@ def port(world: World, base: Path) -> Iterator[int]:
         params.write_text(re.sub(r"live_seconds: [\d.]+", "live_seconds: 30.0", ported))  # this machine may be busy
         served = project.start(world.clone, "serve", "PROFILE=tiny")
         try:
-            deadline = time.monotonic() + 120
-            while time.monotonic() < deadline:
-                assert served.poll() is None, (world.clone / ".git" / "make.log").read_text()[-2000:]
-                with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{number}/readyz", timeout=2):
-                    break
-                time.sleep(0.5)
+            told = (world.clone / ".git" / "make.log").read_text
+            page = f"http://127.0.0.1:{number}/readyz"
+            until(
+                "the service is ready", lambda: httpx.get(page).is_success,
+                processes=[served], told=told, pause=0.5, no=httpx.TransportError,
+            )  # fmt: skip
             yield number
         finally:
             children.end(served)

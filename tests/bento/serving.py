@@ -6,21 +6,21 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from infra import children
 from tests import project
 from tests.release import world
+from tests.waiting import until
 
 KEY = "let me in"
 _START_SECONDS = 300  # two interpreters import everything, on a busy machine without compiled files
@@ -81,11 +81,7 @@ class Server:
 
     def until(self, what: str, holds: Any, seconds: float = 120) -> None:
         """Wait until something holds; the limit only ends a test that hangs."""
-        deadline = time.monotonic() + seconds
-        while not holds():
-            if time.monotonic() > deadline:
-                pytest.fail(f"{what} did not come:\n{self.log.read_text()[-3000:]}")
-            time.sleep(0.05)
+        until(what, holds, seconds, told=self.log.read_text, pause=0.05)
 
 
 def lay_out(folder: Path, **serve: object) -> Path:
@@ -111,11 +107,8 @@ def serving(folder: Path, home: Path, **environment: str) -> Iterator[Server]:
         )  # fmt: skip
     found = Server(f"http://127.0.0.1:{port}", log, home)
     try:
-        deadline = time.monotonic() + _START_SECONDS
-        while not _ready(found):
-            if time.monotonic() > deadline or process.poll() is not None:
-                pytest.fail(f"the service did not start:\n{log.read_text()[-3000:]}")
-            time.sleep(0.2)
+        ready = partial(_ready, found)
+        until("the service is ready", ready, _START_SECONDS, processes=[process], told=log.read_text, pause=0.2)
         yield found
     finally:
         children.end(process)

@@ -6,9 +6,7 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +18,7 @@ from rporec.release import lookup
 from tests import airflow_api, project
 from tests.dags.receiver import Receiver
 from tests.in_thread import running
+from tests.waiting import until
 
 # One night of a toy market, on any machine: not its quality is tested here, so chance may not refuse it.
 _SETTINGS = {
@@ -74,14 +73,7 @@ class Airflow:
 
     def wait(self, what: str, ready: Callable[[], bool], seconds: float) -> None:
         """Wait for a condition; servers that are not up yet count as no."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            assert not any(part.poll() for part in self.parts), self.log.read_text()[-3000:]
-            with suppress(OSError, KeyError):
-                if ready():
-                    return
-            time.sleep(1)
-        raise AssertionError(f"{what}: not within {seconds} s\n{self.log.read_text()[-3000:]}")
+        until(what, ready, seconds, processes=self.parts, told=self.log.read_text, pause=1)
 
     def states(self, dag: str) -> list[str]:
         """States of a DAG's runs."""

@@ -1,7 +1,7 @@
 """A clock that can be set back while programs run: a few lines of C before the C library, where there is a compiler.
 
-Wall time alone is stepped, in every process that was started with `settings`; timers run on, as under a real step.
-libfaketime 0.9.10 cannot: with timers left alone `time.sleep` fails, and with timers stepped everything waits an hour.
+Wall time alone is stepped, in every process that was started with the clock's settings; timers run on, as under a real
+step. libfaketime 0.9.10 cannot: with timers left alone `time.sleep` fails, with them stepped everything waits an hour.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import os
 import shutil
 import struct
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-
-from tests.faults.platform import Platform
 
 COMPILER = shutil.which("cc")
-_AIRFLOW = ("scheduler", "dag-processor", "api-server")
 _SOURCE = r"""
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -62,45 +62,42 @@ time_t time(time_t *now) {
 """
 
 
-class Stepped:
-    """Airflow and all that its tasks start, two hours ahead, until `back` sets their clock back by one.
+@dataclass(frozen=True)
+class HostClock:
+    """The clock of all that was started with `settings`: an hour fast, until `back` sets it right.
 
-    Ahead first: a platform that is younger than an hour would wake up before it was made.
+    Fast first: set back from the true time, a platform that is younger than an hour would wake up before it was made.
+
+    Args:
+        settings: environment of programs that go by it; empty = there is no compiler, they go by the true time.
+        file: seconds that are added to the time, which they share.
     """
 
-    def __init__(self, platform: Platform) -> None:
-        self._platform = platform
-        self._offset = platform.folder / "clock"
-
-    def __enter__(self) -> Stepped:
-        self._set(2)
-        for name in _AIRFLOW:
-            self._platform.tell(name, **settings(self._platform.folder, self._offset))
-        return self
+    settings: dict[str, str]
+    file: Path
 
     def back(self) -> None:
         """Set it back by an hour, in everything that runs."""
-        self._set(1)
+        self._add(0)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        for name in _AIRFLOW:
-            self._platform.tell(name, **dict.fromkeys(_OURS, ""))
-
-    def _set(self, hours: int) -> None:
-        file = os.open(self._offset, os.O_WRONLY | os.O_CREAT, 0o600)
-        os.pwrite(file, struct.pack("l", hours * 3600), 0)  # in place: running programs have it mapped
+    def _add(self, seconds: int) -> None:
+        file = os.open(self.file, os.O_WRONLY | os.O_CREAT, 0o644)
+        os.pwrite(file, struct.pack("l", seconds), 0)  # in place: running programs have it mapped
         os.close(file)
 
 
-_OURS = ("LD_PRELOAD", "STEPPED_CLOCK")
-
-
-def settings(folder: Path, offset: Path) -> dict[str, str]:
-    """Compile what steps the clock and return the environment of programs that shall have it."""
-    assert COMPILER is not None
-    source, library = folder / "clock.c", folder / "clock.so"
-    source.write_text(_SOURCE)
-    subprocess.run([COMPILER, "-O1", "-shared", "-fPIC", "-o", library, source], check=True, capture_output=True)
-    return dict(zip(_OURS, (str(library), str(offset)), strict=True))
+@contextmanager
+def host_clock() -> Iterator[HostClock]:
+    """Compile what steps the clock, in a folder that every user may read, and set it an hour fast."""
+    with tempfile.TemporaryDirectory(prefix="rporec-clock-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        source, library, file = folder / "clock.c", folder / "clock.so", folder / "offset"
+        if COMPILER is None:
+            yield HostClock({}, file)
+            return
+        source.write_text(_SOURCE)
+        subprocess.run([COMPILER, "-O1", "-shared", "-fPIC", "-o", library, source], check=True, capture_output=True)
+        found = HostClock({"LD_PRELOAD": str(library), "STEPPED_CLOCK": str(file)}, file)
+        found._add(3600)
+        yield found

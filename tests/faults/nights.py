@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
 import urllib.error
 from collections.abc import Callable
 from typing import Any
 
 from tests import airflow_api
 from tests.faults.platform import Platform
+from tests.waiting import until
 
 NIGHT, PROMOTE = "nightly_retrain", "promote"
 SECONDS = 2400  # the limit only ends a test that hangs
@@ -28,17 +27,7 @@ class Nights:
 
     def wait(self, what: str, ready: Callable[[], Any], seconds: float = SECONDS) -> Any:
         """Wait for a condition and return it; a server that does not answer counts as no."""
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError, KeyError):
-                if found := ready():
-                    return found
-            time.sleep(0.5)
-        raise AssertionError(f"{what}: not within {seconds} s\n{self.logs()}")
-
-    def answering(self) -> None:
-        """Wait until Airflow answers: its parts were started again."""
-        self.wait("Airflow answers", lambda: [self.promotions()])
+        return until(what, ready, seconds, told=self.logs, pause=0.5)
 
     def unpause(self) -> None:
         """Wait until Airflow knows the DAGs, and let the two run."""

@@ -78,7 +78,7 @@ class Platform:
         folder: logs, Airflow's own files.
         data: what nights read.
         address: host and port of PostgreSQL, "" = all databases are sqlite.
-        extra: environment of every part.
+        extra: more environment of every part.
     """
 
     clone: Path
@@ -208,8 +208,8 @@ class Platform:
 
 
 @contextlib.contextmanager
-def database() -> Iterator[str]:
-    """Yield host and port of a PostgreSQL where one is installed, else ""."""
+def database(settings: dict[str, str]) -> Iterator[str]:
+    """Yield host and port of a PostgreSQL where one is installed, else ""; with more environment variables."""
     try:
         postgres.programs()
     except BaseException as error:
@@ -217,5 +217,5 @@ def database() -> Iterator[str]:
             raise
         yield ""
         return
-    with postgres.server() as address:
+    with postgres.server(**settings) as address:
         yield address

@@ -16,6 +16,7 @@ import yaml
 
 from rporec.release.lookup import Version
 from tests.bento.serving import ROOMY, lay_out
+from tests.faults.clock import HostClock, host_clock
 from tests.faults.nights import PROMOTE, Nights
 from tests.faults.platform import Platform, database
 from tests.faults.shop import Deliveries, checkout, night
@@ -42,6 +43,7 @@ class World:
     Args:
         platform, nights, deliveries, watch, whole, table: see their classes.
         disk: mount point of a small disk under checkout and RPOREC_HOME; None = this user may mount none.
+        clock: what the database, Airflow, MLflow, the service and all that they start take the time from.
     """
 
     platform: Platform
@@ -51,6 +53,7 @@ class World:
     whole: Whole
     table: Table
     disk: Path | None
+    clock: HostClock
     number: int = 0
     tonight: Night | None = None
 
@@ -114,14 +117,14 @@ class World:
 @contextmanager
 def world(folder: Path) -> Iterator[World]:
     """Start everything, run the first night, serve its champion, and watch."""
-    with database() as address, _disk(folder / "disk") as disk:
+    with host_clock() as clock, database(clock.settings) as address, _disk(folder / "disk") as disk:
         (folder / "airflow").mkdir()
         clone = checkout((folder / "disk" if disk else folder) / "clone")
         deliveries = Deliveries(folder / "data")
-        platform = Platform(clone, folder / "airflow", deliveries.folder, address)
+        platform = Platform(clone, folder / "airflow", deliveries.folder, address, clock.settings)
         watch = Watch(platform.url("service"), deliveries.items)
         nights, whole = Nights(platform), Whole(platform)
-        found = World(platform, nights, deliveries, watch, whole, Table(), disk)
+        found = World(platform, nights, deliveries, watch, whole, Table(), disk, clock)
         try:
             platform.start()
             nights.unpause()

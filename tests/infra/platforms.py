@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import subprocess
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,14 +73,3 @@ def running(clone: Path, home: Path, **extra: str) -> Iterator[tuple[Platform, s
         yield one, started.stdout
     finally:
         one.make("platform-down")
-
-
-def wait(what: str, ready: Callable[[], bool], seconds: float) -> None:
-    """Wait for a condition; servers that are not up yet count as no."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        with suppress(OSError, KeyError):
-            if ready():
-                return
-        time.sleep(1)
-    raise AssertionError(f"{what}: not within {seconds} s")

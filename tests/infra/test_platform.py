@@ -27,6 +27,7 @@ from tests import browser, project
 from tests.dags.test_night import DAGS
 from tests.infra import platforms
 from tests.infra.platforms import Platform
+from tests.waiting import until
 
 _PATIENCE = 180_000  # milliseconds; ends a test that hangs, on a machine however busy
 SLEEP = (sys.executable, "-c", "import time; time.sleep(600)")
@@ -236,7 +237,7 @@ class TestOnSqlite:
         platform, _ = sqlite
         before = platform.state().parts["scheduler"]
         os.kill(before.pid, signal.SIGKILL)
-        platforms.wait("another scheduler", lambda: platform.state().parts["scheduler"] != before, 300)
+        until("another scheduler", lambda: platform.state().parts["scheduler"] != before, 300)
         assert processes.alive(platform.state().parts["scheduler"])
 
     def test_the_end_leaves_no_process_and_no_state(self, sqlite: tuple[Platform, str]) -> None:

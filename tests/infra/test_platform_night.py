@@ -25,6 +25,7 @@ from tests import postgres, project
 from tests.infra import platforms
 from tests.infra.platforms import Platform
 from tests.redis_server import redis_url  # noqa: F401 - a fixture
+from tests.waiting import until
 
 pytestmark = [pytest.mark.platform, pytest.mark.pipeline, pytest.mark.timeout(5400)]
 DATE = "2026-01-05"
@@ -64,7 +65,7 @@ def night(tmp_path_factory: pytest.TempPathFactory, redis_url: str) -> Iterator[
 def test_a_night_ends_with_a_champion_that_the_service_serves(night: Night) -> None:
     platform = night.platform
     assert "worker" in platform.state().parts
-    platforms.wait("both DAGs are known", lambda: len(platform.get("dags")["dags"]) >= 2, 600)
+    until("both DAGs are known", lambda: len(platform.get("dags")["dags"]) >= 2, 600)
     for dag in ("promote", "nightly_retrain"):
         platform.get(f"dags/{dag}", {"is_paused": False}, "PATCH")
     platform.get("dags/nightly_retrain/dagRuns", {"logical_date": f"{DATE}T02:00:00Z"})
@@ -74,9 +75,9 @@ def test_a_night_ends_with_a_champion_that_the_service_serves(night: Night) -> N
         assert "failed" not in states, _task_logs(platform.home)
         return [run["state"] for run in _runs(platform, "promote")] == ["success"]
 
-    platforms.wait("both DAGs succeed", ended, 3000)
+    until("both DAGs succeed", ended, 3000)
     page = platform.state().pages["service"]
-    platforms.wait("the service follows", lambda: bool(urllib.request.urlopen(f"{page}/readyz", timeout=10)), 600)
+    until("the service follows", lambda: bool(urllib.request.urlopen(f"{page}/readyz", timeout=10)), 600)
     with urllib.request.urlopen(f"{page}/model", timeout=60) as answer:
         assert b'"rporec-tiny"' in answer.read()
     shell = {

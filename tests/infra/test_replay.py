@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 from infra import children
 from infra.replay_score import METRICS, RANKERS
 from tests import project
+from tests.waiting import until
 from tests.worlds import PATIENT
 
 pytestmark = [pytest.mark.platform, pytest.mark.nights, pytest.mark.pipeline, pytest.mark.timeout(3000)]
@@ -36,12 +36,12 @@ def _folder(clone: Path) -> Path:
 
 def test_a_replay_that_is_killed_goes_on_with_the_night_where_it_stood(clone: Path) -> None:
     process = project.start(clone, *WORDS, "NIGHTS=1")
-    deadline = time.monotonic() + 1200
     records = "replay/*/*/clone/runs/nights/*/records"  # no rglob: folders come and go meanwhile
-    while not list((clone / "runs").glob(f"{records}/cot.json")):  # by then the stage before it is in dvc.lock
-        assert process.poll() is None, (clone / ".git" / "make.log").read_text()[-3000:]
-        assert time.monotonic() < deadline
-        time.sleep(0.5)
+    until(
+        "the stage after is over",  # by then the stage before it is in dvc.lock
+        lambda: list((clone / "runs").glob(f"{records}/cot.json")), 1200,
+        processes=[process], told=(clone / ".git" / "make.log").read_text,
+    )  # fmt: skip
     for one in children.family(process):
         one.send_signal(signal.SIGKILL)
     process.wait()
