@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 
 from infra import repro, worktree
-from infra.workspace import Workspace
+from infra.workspace import WEIGHTS, Workspace
 from rporec import config
 from rporec.errors import InputError
 from rporec.files import read_json, replace_folder, sha256_path, write_json
@@ -38,7 +38,6 @@ _SHAPES = {
     ),
     "rechead": ("architecture", "encoder", "text_dim", "width", "layers", "heads"),
 }  # fmt: skip
-_PRETRAINED = ("backbone.lock.json", "rechead.lock.json")
 
 
 def pin(space: Workspace, date: str) -> None:
@@ -122,7 +121,7 @@ class _Run:
                 was = then.get(section, {}).get(key)
                 if was != today[key]:
                     return f"{section}.{key} was {was} in {name} and is {today[key]}"
-        for lock in _PRETRAINED:
+        for lock in WEIGHTS:
             if yaml.safe_load(self._files.get(lock, "{}")) != read_json(self._space.root / lock):
                 return f"{lock} of {name} names other weights"
         if missing := [stage for stage in STAGES if stage not in self._outs()]:
@@ -152,7 +151,7 @@ class _Run:
     def _from_git(self) -> dict[str, str]:
         """Return the files of the commit; {} where its dvc.lock is not the version's, as for all but nights."""
         files = {}
-        for name in ("dvc.lock", "params.yaml", *_PRETRAINED):
+        for name in ("dvc.lock", "params.yaml", *WEIGHTS):
             with contextlib.suppress(InputError):  # the commit is not here, or does not hold the file
                 files[name] = worktree.git(self._space.checkout, "show", f"{self._commit}:{name}")
         digest = hashlib.sha256(files.get("dvc.lock", "").encode()).hexdigest()
@@ -162,7 +161,7 @@ class _Run:
         """Return the files that the registry keeps of the run; {} where that is gone."""
         with tempfile.TemporaryDirectory() as folder, contextlib.suppress(InputError):
             found = kept.fetch(locate(self._space.root, os.environ), self._version, Path(folder))
-            names = ("dvc.lock", "params.yaml", *_PRETRAINED)
+            names = ("dvc.lock", "params.yaml", *WEIGHTS)
             paths = {name: found.file(name) for name in names}
             return {name: path.read_text(encoding="utf-8") for name, path in paths.items() if path is not None}
         return {}

@@ -167,8 +167,8 @@ def serve(space: Workspace) -> NoReturn:
 
 
 def registry_uri(space: Workspace) -> str:
-    """Return the MLflow tracking URI: MLFLOW_TRACKING_URI, or the sqlite file in RPOREC_HOME."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or lookup.default_uri(space.home)
+    """Return the MLflow tracking URI of a workspace."""
+    return lookup.tracking_uri(space.home, os.environ)
 
 
 @contextmanager

@@ -162,7 +162,7 @@ def keep() -> None:
 def serve() -> NoReturn:
     """Wait for the first champion of the profile, then become the service."""
     chosen = settings.read(worktree.find_checkout(Path.cwd()), os.environ)
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or lookup.default_uri(chosen.home)
+    uri = lookup.tracking_uri(chosen.home, os.environ)
     model, waiting = lookup.model_name(chosen.profile), chosen.folder / parts.WAITING
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # MLflow starts beside it; waiting is done here
     while _no_champion(uri, model):

@@ -82,6 +82,11 @@ def default_uri(home: Path) -> str:
     return f"{_SQLITE}{(home / 'mlflow.db').resolve()}"
 
 
+def tracking_uri(home: Path, environment: Mapping[str, str]) -> str:
+    """Return MLFLOW_TRACKING_URI of an environment, else the sqlite file in RPOREC_HOME."""
+    return environment.get("MLFLOW_TRACKING_URI") or default_uri(home)
+
+
 def by_alias(uri: str, model: str, alias: str) -> Version | None:
     """Return the version that an alias (one of `ALIASES`) points at, None when there is none."""
     return _newest(uri, model, "alias", alias)

@@ -69,7 +69,7 @@ def locate(root: Path, environment: Mapping[str, str], trust: Trust = UNSIGNED) 
         InputError: RPOREC_HOME names no folder.
     """
     home = home_folder(root, environment)
-    uri = environment.get("MLFLOW_TRACKING_URI") or lookup.default_uri(home)
+    uri = lookup.tracking_uri(home, environment)
     return Place(uri, home, audit_url=environment.get("RPOREC_AUDIT_URL", ""), trust=trust)
 
 
