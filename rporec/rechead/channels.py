@@ -21,6 +21,7 @@ from torch import Tensor
 from rporec.encode.vectors import unit
 from rporec.files import atomic_file
 from rporec.rechead.examples import Examples
+from rporec.rechead.products import gather
 from rporec.transitions import Transitions, log_smoothed, recency, weigh
 
 NAMES = ("followed", "preceded", "kin_followed", "alike", "held", "sells_lately", "sells_now")
@@ -70,36 +71,50 @@ class Channels:
             histories: B arrays of item indices, oldest first; may be empty.
             prior: pseudo-counts behind the probabilities.
         """
-        popularity = self.transitions.popularity
-        held, counted, taste = self._of_one(histories[0]) if len(histories) == 1 else self._of_many(histories)
         signals = np.empty((len(NAMES), len(histories), len(self.sold)), dtype=np.float32)
-        for place, one in enumerate(counted):
-            signals[place] = log_smoothed(one, popularity, prior)
-        signals[3] = taste @ self.items.T
-        signals[4] = held
-        signals[5:] = self._lately[:, None]
+        self.write(signals, histories, prior)
         return torch.from_numpy(signals)
 
-    def _of_many(self, histories: Sequence[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
-        """Return what is held [B, N], the three counted signals, each [B, N], and the taste [B, T]."""
+    def write(
+        self, signals: np.ndarray, histories: Sequence[np.ndarray], prior: float, alike: Tensor | None = None
+    ) -> None:
+        """Write the signals of `NAMES` into [7, B, N] float32.
+
+        Args:
+            signals: where to.
+            histories: B arrays of item indices, oldest first; may be empty.
+            prior: pseudo-counts behind the probabilities.
+            alike: [B, N] products of `taste` with all items, where they are known.
+        """
+        held, counted = self._of_one(histories[0]) if len(histories) == 1 else self._of_many(histories)
+        for place, one in enumerate(counted):
+            signals[place] = log_smoothed(one, self.transitions.popularity, prior)
+        signals[3] = self.taste(histories) @ self.items.T if alike is None else alike.numpy()
+        signals[4] = held
+        signals[5:] = self._lately[:, None]
+
+    def taste(self, histories: Sequence[np.ndarray]) -> np.ndarray:
+        """Return the text of each history as one direction, [B, T] float32, of length 1 or 0."""
+        if len(histories) > 1:
+            return unit(np.asarray(weigh(histories, len(self.sold), _TASTE_DECAY) @ self.items))
+        weights = np.power(_TASTE_DECAY, _back(histories[0])).astype(np.float32)
+        return unit((weights @ self.items[histories[0]])[None])
+
+    def _of_many(self, histories: Sequence[np.ndarray]) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Return what is held [B, N] and the three counted signals, each [B, N]."""
         held = weigh(histories, len(self.sold), self.transitions.decay)  # [B, N]
         followed = held @ self.transitions.counts
-        taste = unit(np.asarray(weigh(histories, len(self.sold), _TASTE_DECAY) @ self.items))
         counted = [followed.toarray(), (held @ self._preceding).toarray(), (followed @ self.kin).toarray()]
-        return held.toarray(), counted, taste
+        return held.toarray(), counted
 
-    def _of_one(self, history: np.ndarray) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
-        """Return the same for one history: a product of sparse matrices takes ten times as long to set up."""
-        back = np.arange(len(history) - 1, -1, -1)
-        weights = np.power(self.transitions.decay, back)
+    def _of_one(self, history: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        weights = np.power(self.transitions.decay, _back(history))
         followed = gather(self.transitions.counts, history, weights)  # [N]
         preceded = gather(self._preceding, history, weights)
         evident = np.flatnonzero(followed)
         kin = gather(self.kin, evident, followed[evident])
         held = np.bincount(history, weights=weights, minlength=len(self.sold))
-        taste = unit((np.power(_TASTE_DECAY, back).astype(np.float32) @ self.items[history])[None])
-        counted = [one.astype(np.float32)[None] for one in (followed, preceded, kin)]
-        return held.astype(np.float32)[None], counted, taste
+        return held.astype(np.float32)[None], [one.astype(np.float32)[None] for one in (followed, preceded, kin)]
 
     @cached_property
     def _lately(self) -> np.ndarray:
@@ -140,13 +155,9 @@ class Channels:
         return Channels(transitions, stored["sold"], stored["recent"], items.numpy(), kin)
 
 
-def gather(matrix: sp.csr_matrix, rows: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the weighted sum of some rows of a matrix [N, N], dense, [N] float64."""
-    starts = matrix.indptr[rows].astype(np.int64)
-    lengths = matrix.indptr[rows + 1] - starts
-    places = np.repeat(starts - np.cumsum(lengths) + lengths, lengths) + np.arange(int(lengths.sum()))
-    values = matrix.data[places] * np.repeat(weights, lengths)
-    return np.bincount(matrix.indices[places], weights=values, minlength=matrix.shape[1])
+def _back(history: np.ndarray) -> np.ndarray:
+    """Return how many steps back each item stands, the newest 0."""
+    return np.arange(len(history) - 1, -1, -1)
 
 
 def nearest(items: Tensor) -> sp.csr_matrix:

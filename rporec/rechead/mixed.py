@@ -21,7 +21,7 @@ from rporec.rechead.channels import Channels, nearest
 from rporec.rechead.examples import Examples
 from rporec.rechead.head import Histories, count, fit_head, newest
 from rporec.rechead.loss import grouped_cross_entropy
-from rporec.rechead.mixer import Mixer
+from rporec.rechead.mixer import SIGNALS, Mixer
 from rporec.rechead.tower import HistoryTower
 from rporec.rechead.train import query
 from rporec.transitions import Transitions
@@ -31,7 +31,8 @@ _EPOCHS, _RATE, _DECAY, _WARM_STEPS = 6, 0.01, 0.01, 20  # AdamW, falling linear
 _BATCH, _FEWEST_STEPS = 128, 400  # groups; a small slice is cut into smaller batches
 _BATCH_CELLS = 1 << 20  # (group, item) pairs of a batch at most
 _MOST_CELLS = 1 << 28  # (group, item) pairs looked at in all; beyond that, groups are sampled
-_CHUNK_CELLS = 1 << 19  # the hidden layer of so many pairs fits the cache
+_CHUNK_CELLS = 1 << 19  # pairs whose signals are looked at together
+_MIXED_CELLS = 1 << 15  # pairs whose hidden layer fits the cache
 _FIRST_GROUPS = 512  # that set the scale of the inputs
 
 
@@ -85,12 +86,23 @@ class MixedHead:
         counted = Channels.count(train, transitions, torch.from_numpy(own.items), own.kin)
         return MixedHead(tower, counted, self.mixer, self.prior)
 
-    def read(self, histories: Histories) -> tuple[Tensor, Tensor]:
-        """Return what the mixer looks at: signals [K, B, N] and features of the histories [B, R]."""
+    def taste(self, histories: Histories) -> Tensor:
+        """Return the text of each history as one direction, [B, T]."""
+        return torch.from_numpy(self.channels.taste(newest(histories, self.tower.shape)))
+
+    def read(self, histories: Histories, alike: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return what the mixer looks at: signals [K, B, N] and features of the histories [B, R].
+
+        Args:
+            histories: B lists of item indices, oldest first.
+            alike: [B, N] products of `taste` with all items, where they are known.
+        """
         arrays = newest(histories, self.tower.shape)
         with torch.inference_mode():
-            log_p = torch.log_softmax(query(self.tower, self.vectors, arrays) @ self.vectors.T, dim=1)  # [B, N]
-            signals = torch.cat([log_p[None], self.channels.signals(arrays, self.prior)])  # [K, B, N]
+            signals = np.empty((SIGNALS, len(arrays), self.n_items), dtype=np.float32)  # [K, B, N]
+            log_p = torch.from_numpy(signals[0])  # [B, N]
+            torch.log_softmax(query(self.tower, self.vectors, arrays) @ self.vectors.T, dim=1, out=log_p)
+            self.channels.write(signals[1:], arrays, self.prior, alike)
             followers = np.array([self.channels.followers[a[-1]] if len(a) else 0.0 for a in arrays])
             rows = [
                 torch.log1p(torch.tensor([len(a) for a in arrays], dtype=torch.float32)),
@@ -98,10 +110,14 @@ class MixedHead:
                 -(log_p.exp() * log_p).sum(dim=1),
                 log_p.amax(dim=1),
             ]
-            return signals, torch.stack(rows, dim=1)
+            return torch.from_numpy(signals), torch.stack(rows, dim=1)
 
-    def logits(self, histories: Histories) -> Tensor:
+    def logits(self, histories: Histories, alike: Tensor | None = None) -> Tensor:
         """Return logits [B, N]; an empty history gets the log of the popularity.
+
+        Args:
+            histories: B lists of item indices, oldest first.
+            alike: [B, N] products of `taste` with all items, where they are known.
 
         Raises:
             InputError: an item index is not in the catalogue.
@@ -110,12 +126,21 @@ class MixedHead:
         step = max(1, _CHUNK_CELLS // self.n_items)
         for start in range(0, len(histories), step):
             part = histories[start : start + step]
-            signals, rows = self.read(part)
-            with torch.inference_mode():
-                mixed = self.mixer(signals, rows, self.channels.item_features)
+            signals, rows = self.read(part, None if alike is None else alike[start : start + step])
+            mixed = self._mix(signals, rows)
             empty = torch.tensor([len(history) == 0 for history in part])[:, None]
             found[start : start + len(part)] = torch.where(empty, signals[1], mixed)
         return found
+
+    def _mix(self, signals: Tensor, rows: Tensor) -> Tensor:
+        """Return logits [B, N], some items at a time: their hidden layer then stays in the cache."""
+        step, items = max(1, _MIXED_CELLS // len(rows)), self.channels.item_features
+        with torch.inference_mode():
+            mixed = [
+                self.mixer(signals[:, :, start : start + step], rows, items[start : start + step])
+                for start in range(0, self.n_items, step)
+            ]
+            return mixed[0] if len(mixed) == 1 else torch.cat(mixed, dim=1)
 
     def save(self, folder: Path) -> None:
         """Write tower, channels and mixer into `folder`."""

@@ -24,6 +24,7 @@ from rporec.rechead.first_layout import is_first_layout, load_first_head
 from rporec.rechead.head import FusedHead, Histories
 from rporec.rechead.mixed import MixedHead
 from rporec.rechead.paper import PaperReasoning
+from rporec.rechead.products import with_all
 from rporec.rechead.reader import Reader, Reasoning
 from rporec.rechead.residual import ReasoningResidual
 
@@ -94,19 +95,31 @@ class Rechead:
         Raises:
             InputError: not one list of samples for each line of logits.
         """
-        if len(reasoning) != len(logits):
-            raise InputError(
-                "reasoning and logits are not of the same groups", value=len(reasoning),
-                rule=f"{len(logits)} lists of samples, one a group", cure="pass an empty list for a group without any",
-            )  # fmt: skip
+        _require_groups(reasoning, len(logits))
         with torch.inference_mode():
-            residual = self.reasoning(logits, self.reader.read(reasoning))  # [B, N]
-            return self.weights.told.log_probabilities(logits + self.weights.strength * residual)
+            return self._told(logits, self.reasoning(logits, self.reader.read(reasoning)))
 
     def score(self, histories: Histories, reasoning: Reasoning | None = None) -> Tensor:
-        """Return log-probabilities [B, N]; `reasoning` None = taken away from every group."""
+        """Return log-probabilities [B, N]; `reasoning` None = taken away from every group.
+
+        Raises:
+            InputError: not one list of samples for each history.
+        """
         given: Reasoning = [[] for _ in histories] if reasoning is None else reasoning
-        return self.add_reasoning(self.history_logits(histories), given)
+        _require_groups(given, len(histories))
+        if not isinstance(self.head, MixedHead) or not isinstance(self.reasoning, ReasoningResidual):
+            return self.add_reasoning(self.history_logits(histories), given)
+        with torch.inference_mode():
+            evidence = self.reader.read(given)
+            if not len(evidence.owner):  # exactly the head's own ranking
+                return self.add_reasoning(self.history_logits(histories), given)
+            # Both ask for the text of all items, which is most of the time that one history takes.
+            alike, taste = with_all([self.head.taste(histories), self.reasoning.aim(evidence)], self.reader.items)
+            logits = self.head.logits(histories, alike)
+            return self._told(logits, self.reasoning(logits, evidence, taste))
+
+    def _told(self, logits: Tensor, residual: Tensor) -> Tensor:
+        return self.weights.told.log_probabilities(logits + self.weights.strength * residual)
 
     def no_reasoning(self, logits: Tensor) -> Tensor:
         """Return log-probabilities [B, N] of the head that never saw reasoning, with its own calibration.
@@ -164,6 +177,14 @@ class Rechead:
         except (OSError, KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
             raise InputError(f"the Rechead cannot be read: {error}", file=folder, cure=cure) from error
         return Rechead(head, reader, reasoning, weights)
+
+
+def _require_groups(reasoning: Reasoning, groups: int) -> None:
+    if len(reasoning) != groups:
+        raise InputError(
+            "reasoning and logits are not of the same groups", value=len(reasoning),
+            rule=f"{groups} lists of samples, one a group", cure="pass an empty list for a group without any",
+        )  # fmt: skip
 
 
 def _load_head(folder: Path, settings: dict[str, Any], reader: Reader) -> tuple[Head, Weights]:

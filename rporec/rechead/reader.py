@@ -25,6 +25,7 @@ from rporec.encode.vectors import Encoder
 from rporec.errors import InputError
 from rporec.files import atomic_file, sha256_path
 from rporec.reasoning.parse import Parsed
+from rporec.rechead.products import gather
 
 _CACHE_CELLS = 1 << 23  # 32 MB of float32
 _ENCODER = "encoder"
@@ -127,9 +128,15 @@ class Reader:
             self._thoughts.update(zip(new_thoughts, self.encoder.encode(new_thoughts), strict=True))
         new_answers = [text for text in dict.fromkeys(answers) if text not in self._answers]
         if new_answers:
-            match = np.asarray((self.lexicon.rows(new_answers) @ self._by_term).toarray(), dtype=np.float32)
-            pairs = zip(self.encoder.encode(new_answers), match, strict=True)
+            pairs = zip(self.encoder.encode(new_answers), self._match(new_answers), strict=True)
             self._answers.update(zip(new_answers, pairs, strict=True))
+
+    def _match(self, answers: list[str]) -> np.ndarray:
+        """Return the cosine of the words of A answers and each item's line, [A, N] float32."""
+        words = self.lexicon.rows(answers)
+        if len(answers) == 1:
+            return gather(self._by_term, words.indices, words.data).astype(np.float32)[None]
+        return np.asarray((words @ self._by_term).toarray(), dtype=np.float32)
 
     def save(self, folder: Path) -> None:
         """Write text/ (the encoder), words/ (the lexicon) and reader.safetensors into `folder`."""

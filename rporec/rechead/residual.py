@@ -51,18 +51,31 @@ class ReasoningResidual(nn.Module):
         self.inward = nn.Parameter(torch.randn(2 * width, _RANK, generator=rng) / math.sqrt(width))
         self.outward = nn.Parameter(torch.zeros(_RANK, width))
 
-    def forward(self, logits: Tensor, evidence: Evidence) -> Tensor:
-        """Return the residual [B, N] for head logits [B, N]."""
+    def forward(self, logits: Tensor, evidence: Evidence, taste: Tensor | None = None) -> Tensor:
+        """Return the residual [B, N].
+
+        Args:
+            logits: [B, N] of the head.
+            evidence: what was read.
+            taste: [B, N] products of `aim` with all items, where they are known.
+        """
         votes = self._votes(evidence)  # [B, N], mean over items 1
         features = (_features(logits, votes, evidence) - self.center) / self.spread  # [B, 4]
         gates = F.softplus(features @ self.gates.T + self.gate_bias)  # [B, 2]
         floor = self.floor.exp()
         lift = torch.log((votes + floor) / (1 + floor))  # 0 where an item gets an even share of the votes
         present = (evidence.counts() > 0).to(logits.dtype)  # [B, 1]
-        aim = self._aim(evidence)  # [B, T]
-        usual = (aim * present).sum(dim=0) / present.sum().clamp(min=1) if self.training else self.usual
-        taste = (aim - usual) @ self.items.T  # [B, N]
+        if taste is None:
+            taste = self.aim(evidence) @ self.items.T  # [B, N]
         return present * (gates[:, :1] * lift + gates[:, 1:] * taste)
+
+    def aim(self, evidence: Evidence) -> Tensor:
+        """Return the direction in text space that the reasoning tells, beyond what all reasoning tells, [B, T]."""
+        aim = self._aim(evidence)
+        if not self.training:
+            return aim - self.usual
+        present = (evidence.counts() > 0).to(aim.dtype)  # [B, 1]
+        return aim - (aim * present).sum(dim=0) / present.sum().clamp(min=1)
 
     def fit_features(self, logits: Tensor, evidence: Evidence) -> None:
         """Set the scale of the gates' features from training groups that have reasoning."""

@@ -16,7 +16,7 @@ from rporec.serving.served import Served
 from rporec.serving.shortlist import Shortlist
 from rporec.serving.store import StoreError
 
-FORM = 1  # to be raised with every change of scoring or of these bytes: heads of before are then made anew
+FORM = 2  # to be raised with every change of scoring or of these bytes: heads of before are then made anew
 _MARK = 8  # bytes
 _ITEM, _SCORE = np.dtype("<i4"), np.dtype("<f4")
 
