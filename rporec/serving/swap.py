@@ -6,19 +6,17 @@ under way keep the one they hold. What cannot be loaded is refused and told, and
 
 from __future__ import annotations
 
-import ctypes
-import gc
 import logging
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from rporec.errors import InputError
 from rporec.release import lookup, registry
 from rporec.release.lookup import Version
 from rporec.release.place import Place
+from rporec.serving import memory
 from rporec.serving.extend import extend
 from rporec.serving.served import Served, load, warm
 from rporec.serving.store import Store, StoreError
@@ -93,7 +91,7 @@ class Swap:
             self.trouble = None
             if self._left_over:  # by now the requests that held the old model are answered
                 self._left_over = False
-                give_back_memory()
+                memory.give_back()
             for step in (self._follow, self._take_items):
                 try:
                     step()
@@ -163,10 +161,3 @@ class Swap:
         ready = extend(base, items)
         warm(ready)
         return ready
-
-
-def give_back_memory() -> None:
-    """Return what a model held to the system: glibc would keep it, and the service grow with every swap."""
-    gc.collect()
-    with suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL("libc.so.6").malloc_trim(0)

