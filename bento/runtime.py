@@ -11,7 +11,6 @@ from bento.settings import Settings
 from rporec.errors import InputError
 from rporec.release import lookup
 from rporec.release.lookup import CHALLENGER
-from rporec.serving import memory
 from rporec.serving.desk import Desk
 from rporec.serving.limits import Rate, Room
 from rporec.serving.live import LiveWriter
@@ -87,7 +86,6 @@ def start(settings: Settings) -> Runtime:
     Raises:
         InputError: there is no model to serve, or it is not whole, or the store cannot be made.
     """
-    memory.few_arenas()
     serve, meters = settings.serve, Meters(settings.max_age_days)
     store = open_store(settings.store, settings.place.home)
     wanted = None if settings.package else Wanted(settings.place, settings.model, lookup.CHAMPION)

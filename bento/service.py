@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse
 
 from bento import settings
 from rporec.errors import InputError
+from rporec.serving import memory
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -48,6 +49,7 @@ class RPORec:
     """Recommendations with their reasoning."""
 
     def __init__(self) -> None:
+        memory.few_arenas()  # first: libraries start threads when they are imported
         from bento.application import application
         from bento.runtime import start
         from rporec.release import record

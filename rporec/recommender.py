@@ -1,7 +1,7 @@
 """The served object: a history becomes reasoning, reasoning and history become a ranking of the whole catalogue.
 
-Loads one package folder and nothing else; the scores are those of the evaluation for the same input (one scoring
-function, `Rechead.score`). Not a web service: limits on requests and transport are bento/service.py.
+Loads one package folder and nothing else; the scores are those of the evaluation for the same input (one scorer,
+the Rechead). Not a web service: limits on requests and transport are bento/service.py.
 """
 
 from __future__ import annotations

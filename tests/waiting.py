@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -24,16 +23,18 @@ def until(
     """Wait until something is so and return it.
 
     An `OSError` (a server that is not up yet), a `KeyError` or a `no` counts as no. Ends with an `AssertionError` that
-    shows the end of what `told` returns, when a process ended or the time is over.
+    shows the end of what `told` returns, when a process ended before or the time is over.
     """
     deadline, watched = time.monotonic() + seconds, tuple(processes)
     while True:
-        with suppress(OSError, KeyError, no):
+        late, last = time.monotonic() > deadline, None
+        ended = any(one.poll() is not None for one in watched)
+        try:
             if found := ready():
                 return found
-        why = f"not within {seconds} s" if time.monotonic() > deadline else ""
-        if any(one.poll() is not None for one in watched):
-            why = "a process ended before"
-        if why:
-            raise AssertionError(f"{what}: {why}\n{told()[-3000:]}")
+        except (OSError, KeyError, no) as error:
+            last = error
+        if ended or late:
+            why = "a process ended before" if ended else f"not within {seconds} s"
+            raise AssertionError(f"{what}: {why}\n{told()[-15_000:]}") from last
         time.sleep(pause)

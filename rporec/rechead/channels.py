@@ -95,7 +95,7 @@ class Channels:
 
     def taste(self, histories: Sequence[np.ndarray]) -> np.ndarray:
         """Return the text of each history as one direction, [B, T] float32, of length 1 or 0."""
-        if len(histories) > 1:
+        if len(histories) != 1:
             return unit(np.asarray(weigh(histories, len(self.sold), _TASTE_DECAY) @ self.items))
         weights = np.power(_TASTE_DECAY, _back(histories[0])).astype(np.float32)
         return unit((weights @ self.items[histories[0]])[None])

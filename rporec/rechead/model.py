@@ -1,8 +1,8 @@
 """The Rechead: history + reasoning to log-probabilities of the whole catalogue.
 
-The one scoring function of reward, evaluation and service. Frozen: fitting is `rporec.rechead.train` and `reasoning`.
-All scores are computed without gradient on CPU, and a group's scores do not depend on the other groups of the call
-(beyond rounding, 1e-4 nats).
+The one scorer of reward, evaluation and service; `score` is `history_logits` and `add_reasoning` in one. Frozen: fitting
+is `rporec.rechead.train` and `reasoning`. All scores are computed without gradient on CPU, and a group's scores do not
+depend on the other groups of the call (beyond rounding, 1e-4 nats).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from rporec.rechead.head import FusedHead, Histories
 from rporec.rechead.mixed import MixedHead
 from rporec.rechead.paper import PaperReasoning
 from rporec.rechead.products import with_all
-from rporec.rechead.reader import Reader, Reasoning
+from rporec.rechead.reader import Evidence, Reader, Reasoning
 from rporec.rechead.residual import ReasoningResidual
 
 Head = MixedHead | FusedHead
@@ -96,30 +96,29 @@ class Rechead:
             InputError: not one list of samples for each line of logits.
         """
         _require_groups(reasoning, len(logits))
-        with torch.inference_mode():
-            return self._told(logits, self.reasoning(logits, self.reader.read(reasoning)))
+        return self._told(logits, self.reader.read(reasoning))
 
     def score(self, histories: Histories, reasoning: Reasoning | None = None) -> Tensor:
         """Return log-probabilities [B, N]; `reasoning` None = taken away from every group.
 
         Raises:
-            InputError: not one list of samples for each history.
+            InputError: not one list of samples for each history, or an item index is not in the catalogue.
         """
         given: Reasoning = [[] for _ in histories] if reasoning is None else reasoning
         _require_groups(given, len(histories))
-        if not isinstance(self.head, MixedHead) or not isinstance(self.reasoning, ReasoningResidual):
-            return self.add_reasoning(self.history_logits(histories), given)
-        with torch.inference_mode():
-            evidence = self.reader.read(given)
-            if not len(evidence.owner):  # exactly the head's own ranking
-                return self.add_reasoning(self.history_logits(histories), given)
-            # Both ask for the text of all items, which is most of the time that one history takes.
-            alike, taste = with_all([self.head.taste(histories), self.reasoning.aim(evidence)], self.reader.items)
-            logits = self.head.logits(histories, alike)
-            return self._told(logits, self.reasoning(logits, evidence, taste))
+        evidence = self.reader.read(given)
+        head, module = self.head, self.reasoning
+        paper = not isinstance(head, MixedHead) or not isinstance(module, ReasoningResidual)
+        if paper or not len(evidence.owner):  # without reasoning exactly the head's own ranking
+            return self._told(self.history_logits(histories), evidence)
+        with torch.inference_mode():  # both ask for the text of all items: most of the time that one history takes
+            alike, taste = with_all([head.taste(histories), module.aim(evidence)], self.reader.items)
+            return self._told(self.head.logits(histories, alike), evidence, taste)
 
-    def _told(self, logits: Tensor, residual: Tensor) -> Tensor:
-        return self.weights.told.log_probabilities(logits + self.weights.strength * residual)
+    def _told(self, logits: Tensor, evidence: Evidence, *taste: Tensor) -> Tensor:
+        with torch.inference_mode():
+            residual = self.reasoning(logits, evidence, *taste)  # [B, N]
+            return self.weights.told.log_probabilities(logits + self.weights.strength * residual)
 
     def no_reasoning(self, logits: Tensor) -> Tensor:
         """Return log-probabilities [B, N] of the head that never saw reasoning, with its own calibration.

@@ -12,7 +12,7 @@ _M_ARENA_MAX = -8  # malloc.h
 
 
 def few_arenas() -> None:
-    """Let all threads share two arenas, before there are threads: each would keep what its requests ever took."""
+    """Let all threads share two arenas: each would keep what its requests took. Call it before there are any."""
     with suppress(OSError, AttributeError):
         _glibc().mallopt(_M_ARENA_MAX, _ARENAS)
 

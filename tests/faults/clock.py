@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 COMPILER = shutil.which("cc")
+_FAST = 3600  # seconds
 _SOURCE = r"""
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -80,8 +81,12 @@ class HostClock:
         """Set it back by an hour, in everything that runs."""
         self._add(0)
 
+    def caught_up(self) -> None:
+        """Let the hour be over by which it was set back."""
+        self._add(_FAST)
+
     def _add(self, seconds: int) -> None:
-        file = os.open(self.file, os.O_WRONLY | os.O_CREAT, 0o644)
+        file = os.open(self.file, os.O_WRONLY | os.O_CREAT)
         os.pwrite(file, struct.pack("l", seconds), 0)  # in place: running programs have it mapped
         os.close(file)
 
@@ -99,5 +104,7 @@ def host_clock() -> Iterator[HostClock]:
         source.write_text(_SOURCE)
         subprocess.run([COMPILER, "-O1", "-shared", "-fPIC", "-o", library, source], check=True, capture_output=True)
         found = HostClock({"LD_PRELOAD": str(library), "STEPPED_CLOCK": str(file)}, file)
-        found._add(3600)
+        found.caught_up()
+        for path in (library, file):
+            path.chmod(0o755)
         yield found

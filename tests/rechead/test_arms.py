@@ -78,6 +78,13 @@ def test_no_reasoning_leaves_exactly_the_head(made):
     assert torch.equal(made.chosen.score(HISTORIES), expected)
 
 
+@pytest.mark.parametrize("groups", [1, 3, len(HISTORIES)])
+def test_scores_are_those_of_logits_and_reasoning_one_after_the_other(made, groups):
+    histories, said = HISTORIES[:groups], SAID[:groups]
+    apart = made.final.add_reasoning(made.final.history_logits(histories), said)
+    torch.testing.assert_close(made.final.score(histories, said), apart, atol=1e-5, rtol=0)
+
+
 def test_company_does_not_change_scores(made):
     together = made.final.score(HISTORIES, SAID)
     alone = torch.cat([made.final.score([h], [s]) for h, s in zip(HISTORIES, SAID, strict=True)])
