@@ -1,8 +1,8 @@
 """The Rechead: history + reasoning to log-probabilities of the whole catalogue.
 
-The one scorer of reward, evaluation and service; `score` is `history_logits` and `add_reasoning` in one. Frozen: fitting
-is `rporec.rechead.train` and `reasoning`. All scores are computed without gradient on CPU, and a group's scores do not
-depend on the other groups of the call (beyond rounding, 1e-4 nats).
+The one scorer of reward, evaluation and service; `score` is `history_logits` and `add_reasoning` in one. Frozen:
+fitting is `rporec.rechead.train` and `reasoning`. All scores are computed without gradient on CPU, and a group's
+scores do not depend on the other groups of the call (beyond rounding, 1e-4 nats).
 """
 
 from __future__ import annotations
@@ -108,8 +108,8 @@ class Rechead:
         _require_groups(given, len(histories))
         evidence = self.reader.read(given)
         head, module = self.head, self.reasoning
-        paper = not isinstance(head, MixedHead) or not isinstance(module, ReasoningResidual)
-        if paper or not len(evidence.owner):  # without reasoning exactly the head's own ranking
+        if not (isinstance(head, MixedHead) and isinstance(module, ReasoningResidual) and len(evidence.owner)):
+            # Without reasoning exactly the head's own ranking.
             return self._told(self.history_logits(histories), evidence)
         with torch.inference_mode():  # both ask for the text of all items: most of the time that one history takes
             alike, taste = with_all([head.taste(histories), module.aim(evidence)], self.reader.items)
