@@ -113,7 +113,7 @@ class Rechead:
             return self._told(self.history_logits(histories), evidence)
         with torch.inference_mode():  # both ask for the text of all items: most of the time that one history takes
             alike, taste = with_all([head.taste(histories), module.aim(evidence)], self.reader.items)
-            return self._told(self.head.logits(histories, alike), evidence, taste)
+            return self._told(head.logits(histories, alike), evidence, taste)
 
     def _told(self, logits: Tensor, evidence: Evidence, *taste: Tensor) -> Tensor:
         with torch.inference_mode():
