@@ -27,7 +27,7 @@ _SETTINGS = {
 }  # fmt: skip
 pytestmark = [pytest.mark.platform, pytest.mark.pipeline, pytest.mark.timeout(2400)]
 DATE = "2026-01-05"
-START_SECONDS, RUN_SECONDS = 240, 1500
+START_SECONDS, RUN_SECONDS = 600, 1500
 
 
 # Not `airflow standalone`: its log servers listen on every interface and on fixed ports.
