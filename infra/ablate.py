@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from infra import deps, lastrun
-from infra.ablate_arms import ARMS, BASELINE, Seed, left_out, other_encoder
+from infra.ablate_arms import ALONE, ARMS, BASELINE, Seed, left_out, other_encoder
 from infra.ablate_texts import Material
 from infra.lastrun import asked_seeds, reports_of
 from infra.workspace import Workspace
@@ -142,7 +142,7 @@ def report(space: Workspace, material: Material) -> None:
         "profile": space.params.run.profile, "inputs": work.name, "seeds": seeds, "confidence": params.confidence,
         "says": {arm: ARMS[arm].says + _learned(work, arm, seeds[0]) for arm in arms}, "left_out": out,
         "strength": {arm: {str(s): read_json(_done(work, arm, s))["strength"] for s in seeds} for arm in arms},
-        **ablation.summary(found, material.slices(), params, space.params.run.seed),
+        **ablation.summary(found, material.slices(), params, space.params.run.seed, ALONE),
     }  # fmt: skip
     folder = reports_of(space)
     table = ablation.markdown(told)

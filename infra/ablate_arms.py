@@ -51,7 +51,7 @@ class Arm:
         head: whose reader, heads and module: `own` (the profile's), `paper` (that architecture) or `encoder` (the
             profile's with the other text encoder); `baseline` is no Rechead at all.
         refitted: whether test is ranked by the head of train + valid, else by that of train.
-        strangers: whether the module of the arm `reasoning` reads other users' reasoning on valid and test.
+        strangers: arm whose module reads other users' reasoning on valid and test, "" = none.
         apart: why a plot must not draw it beside the others, "" = it may.
     """
 
@@ -60,7 +60,7 @@ class Arm:
     change: Change | None = None
     head: str = "own"
     refitted: bool = True
-    strangers: bool = False
+    strangers: str = ""
     apart: str = ""
 
 
@@ -75,7 +75,7 @@ def _sometimes_right(share: float) -> Change:
 ARMS = {
     "no_reasoning": Arm("the history head alone, which never saw reasoning", texts=None),
     "reasoning": Arm("everything on: the completions of the run itself"),
-    "shuffled_reasoning": Arm("the module of `reasoning` reads a stranger's completions", strangers=True),
+    "shuffled_reasoning": Arm("the module of `reasoning` reads a stranger's completions", strangers="reasoning"),
     "thought_only": Arm("answers emptied, module fitted anew", change=lambda told, _: variants.thought_only(told)),
     "answer_only": Arm("thoughts emptied, module fitted anew", change=lambda told, _: variants.answer_only(told)),
     "oracle_answer": Arm(
@@ -92,6 +92,9 @@ ARMS = {
     "not_refitted": Arm("the head alone, fitted on train and not on valid too", texts=None, refitted=False),
     "paper_no_reasoning": Arm("the head of architecture `paper` alone", texts=None, head="paper", apart="another head"),
     "paper": Arm("architecture `paper` with the completions of the run", head="paper", apart="another head"),
+    "paper_shuffled": Arm(
+        "the module of `paper` reads a stranger's completions", head="paper", strangers="paper", apart="another head"
+    ),
     "encoder_no_reasoning": Arm("the head alone with the other text encoder", texts=None, head="encoder"),
     "encoder": Arm("the other text encoder (embedded, or pretrained) under head and module", head="encoder"),
     "samples_1": Arm("one sample a group at temperature .5", "sampled", _samples(1)),
@@ -112,6 +115,14 @@ ARMS = {
 }  # fmt: skip
 
 
+# Arms that read, by the arm of their head alone.
+ALONE = {
+    name: f"{arm.head}_no_reasoning"
+    for name, arm in ARMS.items()
+    if arm.texts is not None and f"{arm.head}_no_reasoning" in ARMS
+}
+
+
 def other_encoder(params: Params) -> str | None:
     """Return the text encoder that the arm `encoder` takes: the other of embedded and the installed pretrained one."""
     if params.rechead.encoder != EMBEDDED:
@@ -124,7 +135,8 @@ def left_out(params: Params) -> dict[str, str]:
     """Return the arms that say nothing for these parameters, with the reason."""
     found: dict[str, str] = {}
     if params.rechead.architecture == "paper":
-        found |= dict.fromkeys(("paper", "paper_no_reasoning"), "the profile's own architecture is `paper`")
+        papers = [name for name, arm in ARMS.items() if arm.head == "paper"]
+        found |= dict.fromkeys(papers, "the profile's own architecture is `paper`")
     if other_encoder(params) is None:
         found |= dict.fromkeys(("encoder", "encoder_no_reasoning"), "no pretrained encoder is there: make setup-minilm")
     if not params.backbone.epochs:
@@ -212,7 +224,7 @@ class Seed:
         if arm.change is not None:
             known = self.material.catalogue
             spoken = Spoken(*(arm.change(told, known) for told in (spoken.reason, spoken.valid, spoken.test)))
-        own = self.folder / ("reasoning" if arm.strangers else name)
+        own = self.folder / (arm.strangers or name)
         own.mkdir(parents=True, exist_ok=True)
         module, _ = make_module(fitted.heads, spoken.reason, fitted.reader, fitted.recipe, own)
         weights = fit_final_weights(Frozen(fitted.heads.chosen, fitted.reader), module, spoken.valid)

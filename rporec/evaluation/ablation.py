@@ -30,7 +30,9 @@ Array = npt.NDArray[np.float64]
 Found = Mapping[str, Mapping[int, pl.DataFrame]]
 
 
-def summary(found: Found, masks: Mapping[str, Mask], params: EvaluateParams, seed: int) -> dict[str, Any]:
+def summary(
+    found: Found, masks: Mapping[str, Mask], params: EvaluateParams, seed: int, alone: Mapping[str, str]
+) -> dict[str, Any]:
     """Return the figures of every arm on `test` and on `valid`, and the lift over `no_reasoning` by slice of `test`.
 
     Args:
@@ -39,9 +41,10 @@ def summary(found: Found, masks: Mapping[str, Mask], params: EvaluateParams, see
         masks: by name, the test rows of a slice [n] bool, in order of `row_id`.
         params: resamples and level of the intervals.
         seed: of the bootstrap.
+        alone: of arms of another head than that of `no_reasoning`, the arm that is their head without reasoning.
     """
     return {
-        **{part: _part(_frames(found, part), params, seed) for part in ("test", "valid")},
+        **{part: _part(_frames(found, part), params, seed, alone) for part in ("test", "valid")},
         "slices": _slices(_frames(found, "test"), masks, params, seed),
     }
 
@@ -71,13 +74,14 @@ def _slices(frames: Found, masks: Mapping[str, Mask], params: EvaluateParams, se
     return told
 
 
-def _part(frames: Found, params: EvaluateParams, seed: int) -> dict[str, Any]:
+def _part(frames: Found, params: EvaluateParams, seed: int, alone: Mapping[str, str]) -> dict[str, Any]:
     some = next(iter(next(iter(frames.values())).values()))
     rows = {arm: {own: _rows(table) for own, table in seeds.items()} for arm, seeds in frames.items()}
     means = {
         arm: {m: np.mean([own[m] for own in seeds.values()], axis=0) for m in _METRICS} for arm, seeds in rows.items()
     }
-    pairs = [(arm, other, metric) for arm in rows for other in AGAINST if other in rows for metric in _METRICS]
+    others = {arm: [other for other in (*AGAINST, alone.get(arm)) if other in rows] for arm in rows}
+    pairs = [(arm, other, metric) for arm in rows for other in others[arm] for metric in _METRICS]
     table = np.stack([means[arm][metric] - means[other][metric] for arm, other, metric in pairs], axis=1)
     users = some["user_id"].to_numpy()
     intervals = compare.compare_columns(table, users, params.resamples, 1 - params.confidence, seed)
@@ -88,7 +92,7 @@ def _part(frames: Found, params: EvaluateParams, seed: int) -> dict[str, Any]:
                 str(own): {metric: _mean(values) for metric, values in by_metric.items()}
                 for own, by_metric in rows[arm].items()
             },
-            "minus": {other: {} for other in AGAINST if other in rows},
+            "minus": {other: {} for other in others[arm]},
         }
         for arm in rows
     }
@@ -135,9 +139,15 @@ def markdown(told: Mapping[str, Any]) -> str:
         ]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "Strength: the weight that `valid` gave the reasoning, by seed; 0 = the reasoning is shut out.", ""]
-    lines += [*(f"- `{arm}`: {told['says'][arm]}" for arm in test["arms"])]
+    lines += [f"- `{arm}`: {told['says'][arm]}{_lift(own['minus'])}" for arm, own in test["arms"].items()]
     lines += [f"- `{arm}` was left out: {reason}" for arm, reason in told["left_out"].items()]
     return "\n".join([*lines, *_slice_table(told["slices"])]) + "\n"
+
+
+def _lift(minus: Mapping[str, Any]) -> str:
+    """Return the lift of an arm of another head over that head alone, in words, "" for all others."""
+    found = [(other, own) for other, own in minus.items() if other not in AGAINST]
+    return "".join(f"; NDCG@10 − {other} {_difference(own)}" for other, own in found)
 
 
 def _slice_table(slices: Mapping[str, Any]) -> list[str]:

@@ -36,7 +36,7 @@ MASKS = {
 TOLD = {
     "profile": "tiny", "seeds": [7, 8], "confidence": 0.95, "says": dict.fromkeys(FOUND, "so <be> it"),
     "left_out": {"paper": "no reason"}, "strength": {arm: {"7": None, "8": 0.25} for arm in FOUND},
-    **ablation.summary(FOUND, MASKS, PARAMS, 1),
+    **ablation.summary(FOUND, MASKS, PARAMS, 1, {}),
 }  # fmt: skip
 
 
@@ -54,9 +54,21 @@ def test_means_are_those_of_all_seeds_and_differences_are_paired():
 
 def test_seeds_are_averaged_before_users_are_drawn():
     """Two seeds that say the same are no more data than one."""
-    one = ablation.summary({arm: {7: seeds[7]} for arm, seeds in FOUND.items()}, MASKS, PARAMS, 1)
-    twice = ablation.summary({arm: {7: seeds[7], 8: seeds[7]} for arm, seeds in FOUND.items()}, MASKS, PARAMS, 1)
+    one = ablation.summary({arm: {7: seeds[7]} for arm, seeds in FOUND.items()}, MASKS, PARAMS, 1, {})
+    twice = ablation.summary({arm: {7: seeds[7], 8: seeds[7]} for arm, seeds in FOUND.items()}, MASKS, PARAMS, 1, {})
     assert one["test"]["arms"]["reasoning"]["minus"] == twice["test"]["arms"]["reasoning"]["minus"]
+
+
+def test_an_arm_of_another_head_is_also_held_to_that_head_alone():
+    paper = {"paper_no_reasoning": FOUND["no_reasoning"], "paper": FOUND["reasoning"]}
+    told = TOLD | ablation.summary(FOUND | paper, MASKS, PARAMS, 1, {"paper": "paper_no_reasoning"})
+    told |= {"says": dict.fromkeys([*FOUND, *paper], "so"), "strength": TOLD["strength"] | {key: {} for key in paper}}
+    minus = told["test"]["arms"]["paper"]["minus"]
+    assert minus["paper_no_reasoning"] == told["test"]["arms"]["reasoning"]["minus"]["no_reasoning"]
+    lines = ablation.markdown(told).splitlines()
+    (line,) = [line for line in lines if line.startswith("- `paper`: ")]
+    assert line.startswith("- `paper`: so; NDCG@10 − paper_no_reasoning +0.2500 [")
+    assert "; NDCG@10" not in next(line for line in lines if line.startswith("- `reasoning`: "))
 
 
 def test_the_table_has_a_line_an_arm():
@@ -73,7 +85,7 @@ def test_the_table_has_a_line_an_arm():
 
 def test_a_baseline_is_compared_on_test_alone():
     fusion = {seed: rows.filter(pl.col("slice") == "test") for seed, rows in FOUND["no_reasoning"].items()}
-    told = TOLD | ablation.summary(FOUND | {"fusion": fusion}, MASKS, PARAMS, 1)
+    told = TOLD | ablation.summary(FOUND | {"fusion": fusion}, MASKS, PARAMS, 1, {})
     assert "fusion" not in told["valid"]["arms"]
     assert told["test"]["arms"]["reasoning"]["minus"]["fusion"]["ndcg@10"]["difference"] == pytest.approx(0.25)
     told |= {"says": told["says"] | {"fusion": "it"}, "strength": told["strength"] | {"fusion": {"7": None}}}
@@ -90,7 +102,7 @@ def test_the_lift_is_told_by_slice():
     assert "| slice | rows | no_reasoning | reasoning | oracle_answer |" in lines
     (line,) = [line for line in lines if line.startswith("| short ")]
     assert line.startswith("| short | 12 | 0.3333 | +0.3333 [")
-    alone = TOLD | ablation.summary({"no_reasoning": FOUND["no_reasoning"]}, MASKS, PARAMS, 1)
+    alone = TOLD | ablation.summary({"no_reasoning": FOUND["no_reasoning"]}, MASKS, PARAMS, 1, {})
     assert "| slice" not in ablation.markdown(alone)
 
 
@@ -107,7 +119,7 @@ def test_the_plot_stands_alone_and_a_leak_does_not_hide_the_rest():
 
 def test_no_rows_are_no_figures():
     none = {arm: {7: seeds[7].head(0)} for arm, seeds in FOUND.items()}
-    told = TOLD | {"seeds": [7]} | ablation.summary(none, {}, PARAMS, 1)
+    told = TOLD | {"seeds": [7]} | ablation.summary(none, {}, PARAMS, 1, {})
     assert told["test"]["arms"]["reasoning"]["mean"]["ndcg@10"] is None
     assert "| reasoning | – | – | – | – |" in ablation.markdown(told)
     ElementTree.fromstring(ablation.plot(told, {}))
