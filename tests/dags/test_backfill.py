@@ -82,7 +82,13 @@ def test_two_nights_at_once_each_in_its_own_place(airflow: Airflow, clone: Path)
 
 
 def test_packages_that_arrive_together_are_one_promotion_of_the_newest(airflow: Airflow, clone: Path) -> None:
+    """As while the scheduler is away. For a DAG that is paused, as `promote` was until now, Airflow keeps no events."""
     airflow.get("dags/promote", {"is_paused": False}, "PATCH")
+    events = airflow.get("assets/events?order_by=timestamp")["asset_events"]
+    assert [event["extra"]["date"] for event in events] == [FIRST, SECOND]
+    with airflow.without_scheduler():
+        for event in events:
+            airflow.get("assets/events", {key: event[key] for key in ("asset_id", "extra")})
 
     def ended() -> bool:
         states = airflow.states("promote")

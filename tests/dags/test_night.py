@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +61,21 @@ class Airflow:
             subprocess.run(["airflow", "db", "migrate"], cwd=folder, env=env, stdout=stream, stderr=stream, check=True)
             command = [sys.executable, "-m", "infra.airflow_setup"]
             subprocess.run(command, cwd=clone, env=env, stdout=stream, stderr=stream, check=True)
-            self.parts = [
-                subprocess.Popen(
-                    ["airflow", *part], cwd=folder, env=env, stdout=stream, stderr=stream, start_new_session=True
-                )
-                for part in PARTS
-            ]
+        self.parts = [self._start(part) for part in PARTS]
+
+    def _start(self, part: tuple[str, ...]) -> subprocess.Popen[bytes]:
+        with self.log.open("a") as stream:
+            return subprocess.Popen(
+                ["airflow", *part], cwd=self.log.parent, env=self.env, stdout=stream, stderr=stream,
+                start_new_session=True,
+            )  # fmt: skip
+
+    @contextmanager
+    def without_scheduler(self) -> Iterator[None]:
+        """Take the scheduler down until the block ends."""
+        children.end(self.parts[0])
+        yield
+        self.parts[0] = self._start(PARTS[0])
 
     def get(self, path: str, body: dict[str, Any] | None = None, method: str | None = None) -> Any:
         """Call the REST interface."""
