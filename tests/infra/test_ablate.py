@@ -251,7 +251,7 @@ def test_arms_that_would_say_nothing_are_left_out_with_the_reason(space: workspa
         }
     )
     arms, out = ablate.asked_arms("", replace(space, params=untuned)), left_out(untuned)
-    assert set(out) - ENCODER == {"paper", "paper_no_reasoning", "cross_fitting_off"}
+    assert set(out) - ENCODER == {"paper", "paper_shuffled", "paper_no_reasoning", "cross_fitting_off"}
     assert not set(arms) & set(out)
     pretrained = params.model_copy(update={"rechead": params.rechead.model_copy(update={"encoder": "some/model"})})
     assert other_encoder(pretrained) == "embedded"
