@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -13,6 +14,7 @@ import pytest
 
 from infra import workspace
 from tests import project
+from tests.waiting import until
 from tests.worlds import PATIENT, World, fingerprint
 
 # Seven runs of a pipeline and the first of the world: a busy machine takes its time, and speed is not what is tested.
@@ -22,18 +24,16 @@ HEAVY = ("backbone", "cot", "rechead", "align", "evaluate")
 
 def _stage_process(root: Path, stage: str, make: subprocess.Popen[str], seconds: float = 300) -> psutil.Process:
     """Wait until a stage runs in `root` and return its process."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        assert make.poll() is None, f"the run ended before stage {stage}"
+
+    def running() -> psutil.Process | None:
         for process in psutil.process_iter():
-            try:
+            with suppress(psutil.Error):
                 words = process.cmdline()
                 if f"steps.{stage}" in words and process.environ().get(workspace.MARK) == str(root):
                     return process
-            except psutil.Error:
-                continue
-        time.sleep(0.05)
-    raise AssertionError(f"stage {stage} did not start")
+        return None
+
+    return until(f"stage {stage} runs", running, seconds, processes=[make], pause=0.05)
 
 
 def _into_its_work(root: Path, stage: str, process: psutil.Process, seconds: float = 120) -> None:

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 def until(
     what: str,
-    ready: Callable[[], T],
+    ready: Callable[[], T | None],
     seconds: float = 120,
     *,
     processes: Iterable[subprocess.Popen[Any]] = (),

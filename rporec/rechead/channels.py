@@ -64,34 +64,29 @@ class Channels:
     def _preceding(self) -> sp.csr_matrix:
         return self.transitions.counts.T.tocsr()
 
-    def signals(self, histories: Sequence[np.ndarray], prior: float) -> Tensor:
+    def signals(
+        self,
+        histories: Sequence[np.ndarray],
+        prior: float,
+        alike: Tensor | None = None,
+        out: np.ndarray | None = None,
+    ) -> Tensor:
         """Return the signals of `NAMES`, [7, B, N] float32, finite.
 
         Args:
             histories: B arrays of item indices, oldest first; may be empty.
             prior: pseudo-counts behind the probabilities.
-        """
-        signals = np.empty((len(NAMES), len(histories), len(self.sold)), dtype=np.float32)
-        self.write(signals, histories, prior)
-        return torch.from_numpy(signals)
-
-    def write(
-        self, signals: np.ndarray, histories: Sequence[np.ndarray], prior: float, alike: Tensor | None = None
-    ) -> None:
-        """Write the signals of `NAMES` into [7, B, N] float32.
-
-        Args:
-            signals: where to.
-            histories: B arrays of item indices, oldest first; may be empty.
-            prior: pseudo-counts behind the probabilities.
             alike: [B, N] products of `taste` with all items, where they are known.
+            out: [7, B, N] where they are written to; None = an array of their own.
         """
+        signals = np.empty((len(NAMES), len(histories), len(self.sold)), np.float32) if out is None else out
         held, counted = self._of_one(histories[0]) if len(histories) == 1 else self._of_many(histories)
         for place, one in enumerate(counted):
             signals[place] = log_smoothed(one, self.transitions.popularity, prior)
         signals[3] = self.taste(histories) @ self.items.T if alike is None else alike.numpy()
         signals[4] = held
         signals[5:] = self._lately[:, None]
+        return torch.from_numpy(signals)
 
     def taste(self, histories: Sequence[np.ndarray]) -> np.ndarray:
         """Return the text of each history as one direction, [B, T] float32, of length 1 or 0."""

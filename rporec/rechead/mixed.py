@@ -102,7 +102,7 @@ class MixedHead:
             signals = np.empty((SIGNALS, len(arrays), self.n_items), dtype=np.float32)  # [K, B, N]
             log_p = torch.from_numpy(signals[0])  # [B, N]
             torch.log_softmax(query(self.tower, self.vectors, arrays) @ self.vectors.T, dim=1, out=log_p)
-            self.channels.write(signals[1:], arrays, self.prior, alike)
+            self.channels.signals(arrays, self.prior, alike, out=signals[1:])
             followers = np.array([self.channels.followers[a[-1]] if len(a) else 0.0 for a in arrays])
             rows = [
                 torch.log1p(torch.tensor([len(a) for a in arrays], dtype=torch.float32)),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import time
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,6 +22,7 @@ from rporec.files import read_json
 from tests import project
 from tests.encode.models import bert
 from tests.project import ROOT
+from tests.waiting import until
 from tests.worlds import World
 
 pytestmark = pytest.mark.timeout(3600)  # the first test may have to make the world
@@ -76,11 +76,7 @@ def test_a_killed_call_goes_on_without_repeating_an_arm(done: Path, alone: World
     done.rename(aside)
     try:
         call = project.start(alone.clone, "ablate", "PROFILE=tiny", "SEEDS=7", SUBSET)
-        deadline = time.monotonic() + 900
-        while not list(done.glob("reasoning-7.json")):
-            assert call.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        until("an arm is done", lambda: list(done.glob("reasoning-7.json")), 900, processes=[call], pause=0.01)
         os.killpg(call.pid, signal.SIGKILL)
         call.wait()
         before = {path: path.stat().st_mtime_ns for path in done.glob("*-7.*") if path.suffix in (".json", ".parquet")}

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page
+from playwright.sync_api import TimeoutError as TooLate
 from sqlalchemy.engine import make_url
 
 from infra import children, repro
@@ -167,10 +168,15 @@ def sqlite(clone: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tu
         yield found
 
 
-def see(page: Page, *texts: str) -> None:
-    """Each text stands on the page, alone and visible."""
+def missing(page: Page, *texts: str) -> list[str]:
+    """Return which texts do not come to stand on the page, alone and visible."""
+    found = []
     for text in texts:
-        expect(page.get_by_text(text, exact=True).filter(visible=True).first).to_be_visible(timeout=_PATIENCE)
+        try:
+            page.get_by_text(text, exact=True).filter(visible=True).first.wait_for(timeout=_PATIENCE)
+        except TooLate:
+            found.append(text)
+    return found
 
 
 @pytest.mark.platform
@@ -220,18 +226,19 @@ class TestOnSqlite:
             seen.page.click("button[type=submit]")
             seen.page.wait_for_url(re.compile(r"/$|/home"))
             seen.page.goto(f"{pages['airflow']}/dags")
-            see(seen.page, *sorted(DAGS), config.load(project.ROOT / "params.yaml").nights.schedule)
+            schedule = config.load(project.ROOT / "params.yaml").nights.schedule
+            assert missing(seen.page, *sorted(DAGS), schedule) == []
             seen.page.screenshot(path=tmp_path / "airflow.png")
             seen.page.goto(f"{pages['airflow']}/dags/nightly_retrain")
-            see(seen.page, "nightly_retrain", *repro.stage_names(project.ROOT))
+            assert missing(seen.page, "nightly_retrain", *repro.stage_names(project.ROOT)) == []
             seen.page.screenshot(path=tmp_path / "nightly_retrain.png")
         with browser.browser(browser.DESK, pages["mlflow"]) as seen:
             seen.page.set_default_timeout(_PATIENCE)
             seen.page.goto(f"{pages['mlflow']}/#/models")
-            see(seen.page, "Registered Models", "Create model")
+            assert missing(seen.page, "Registered Models", "Create model") == []
             seen.page.screenshot(path=tmp_path / "mlflow.png")
             seen.page.goto(f"{pages['mlflow']}/#/experiments")
-            see(seen.page, "Experiments", "Default")
+            assert missing(seen.page, "Experiments", "Default") == []
 
     def test_a_killed_scheduler_is_started_again(self, sqlite: tuple[Platform, str]) -> None:
         platform, _ = sqlite
