@@ -84,28 +84,28 @@ test-platform: setup ## the tests with faults and long runs; WORKERS=1 where two
 	OMP_NUM_THREADS=1 "$(PYTHON)" -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "$(SELECT)"
 
 bench-data: setup ## speed and memory of the data stages at 0.1, 1 and 10 million rows (4 minutes)
-	@"$(PYTHON)" -m infra.bench_data
+	@"$(PYTHON)" -m infra.bench.data
 
 bench-generate: setup ## tokens a second of the writer against transformers' own generate (3 minutes, on a quiet machine)
-	@"$(PYTHON)" -m infra.bench_generate
+	@"$(PYTHON)" -m infra.bench.generate
 
 bench-rechead: setup ## speed of the history tower's fit against a plain SASRec, of baselines, metrics and bootstrap (5 minutes, likewise)
-	@"$(PYTHON)" -m infra.bench_rechead
+	@"$(PYTHON)" -m infra.bench.rechead
 
 ablate: setup ## what each part of the reasoning is worth, on the last run of PROFILE=; ARMS= and SEEDS= are optional
-	@"$(PYTHON)" -m infra.ablate
+	@"$(PYTHON)" -m infra.research.ablate
 
 study: setup ## does alignment pay? settings of the reward, and stage 2 against stage 1, on the last run; ARMS= and SEEDS= likewise
-	@"$(PYTHON)" -m infra.study
+	@"$(PYTHON)" -m infra.research.study
 
 bench-align: setup ## a step of reinforcement learning against stock TRL: loss, gradients, seconds by part (3 minutes, likewise)
-	@"$(PYTHON)" -m infra.bench_align
+	@"$(PYTHON)" -m infra.bench.align
 
 bench-serve: setup ## the service against a do-nothing endpoint of BentoML; live reasoning; 100,000 items (10 minutes, likewise)
-	@"$(PYTHON)" -m infra.bench_serve
+	@"$(PYTHON)" -m infra.bench.serve
 
 bench-soak: setup ## the service for SECONDS= (1800) at half load with three hot swaps: failed requests, growth of memory
-	@"$(PYTHON)" -m infra.bench_soak
+	@"$(PYTHON)" -m infra.bench.soak
 
 lock: setup ## resolve requirements.in anew into requirements.txt (versions only)
 	@bash infra/lock.sh "$(VENV)"

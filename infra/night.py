@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from infra import last_night, news, overlay, parent, reasoning, remote, repro, run, workspace, worktree
+from infra import last_night, news, overlay, parent, pipeline, reasoning, remote, run, workspace, worktree
 from infra.workspace import Workspace
 from infra.worktree import git
 from rporec import config
@@ -123,9 +123,9 @@ def stage(date: str, name: str) -> None:
     """
     space = prepared(date)
     with workspace.locked(space.checkout, space.root):
-        before = repro.record_times(space.root)
-        repro.reproduce(space.root, workspace.environment(space), name, space.data)
-        repro.keep_records(space.root, space.home, repro.written_since(space.root, before))
+        before = pipeline.record_times(space.root)
+        pipeline.reproduce(space.root, workspace.environment(space), name, space.data)
+        pipeline.keep_records(space.root, space.home, pipeline.written_since(space.root, before))
         if name == "validate":
             last_night.keep(space.root, space.home, space.params)
         if name == "ingest":

@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from infra import repro, worktree
+from infra import pipeline, worktree
 from infra.workspace import WEIGHTS, Workspace
 from rporec import config
 from rporec.errors import InputError
@@ -190,7 +190,7 @@ def _brought(space: Workspace, outputs: dict[str, dict[str, str]]) -> dict[str, 
     (new / "dvc.lock").write_text(yaml.safe_dump({"schema": "2.0", "stages": locked}), encoding="utf-8")
     try:
         with contextlib.chdir(space.root):
-            repro.fetch(new, STAGES)
+            pipeline.fetch(new, STAGES)
     except InputError as error:
         raise InputError(
             "the champion that this night starts from has lost its outputs: DVC cache and remote do not hold them",

@@ -2,7 +2,7 @@
 
 A remote that is away for a night must not keep a gated model from users, nor may its copy be forgotten. What is owed
 lies in RPOREC_HOME as hashes, so it is paid from the shared cache by any later run, whatever became of the workspace
-that made it. Not the fetching: see infra/repro.py.
+that made it. Not the fetching: see infra/pipeline.py.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from infra import repro
+from infra import pipeline
 from infra.workspace import Workspace
 from rporec.files import read_json, write_json
 
@@ -45,7 +45,7 @@ def push(space: Workspace, *stages: str) -> bool:
     Returns:
         False where the remote could not be reached: it stays owed, and a warning says so.
     """
-    hashes = hashes_of(repro.lock_entries(space.root), stages)
+    hashes = hashes_of(pipeline.lock_entries(space.root), stages)
     debt = Debt(space.params.run.dvc_remote, dt.datetime.now(dt.UTC).date().isoformat(), hashes)
     name = hashlib.sha256(json.dumps([debt.remote, *hashes]).encode()).hexdigest()[:16]
     path = _folder(space.home) / f"{name}.json"

@@ -2,7 +2,7 @@
 
 Its commit goes into a clean git worktree, its data come by hash from the DVC remote, parameters and lock files from the
 registry; the stages run by that commit's own code. The worktree has a DVC cache of its own that holds nothing but what
-was fetched by hash, and every stage is forced: no old output can be handed back. Not `dvc repro`: infra/repro.py.
+was fetched by hash, and every stage is forced: no old output can be handed back. Not `dvc repro`: infra/pipeline.py.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infra import overlay, parent, repro, workspace, worktree
+from infra import overlay, parent, pipeline, workspace, worktree
 from infra.workspace import Workspace
 from infra.worktree import git
 from rporec import config
@@ -128,7 +128,7 @@ def prepare(checkout: Path, root: Path, original: Original, data: str | None) ->
     space = Workspace(checkout, root, home_folder(checkout), data, params, {}, {})
     workspace.write_dvc_config(space)
     parent.bring(space)
-    repro.own_cache(root, space.home / "dvc" / "cache")
+    pipeline.own_cache(root, space.home / "dvc" / "cache")
     return space
 
 
@@ -143,7 +143,7 @@ def again(space: Workspace, original: Original, first: str) -> list[str]:
     Raises:
         InputError: an unknown stage, data that neither remote nor cache has, other data, or a stage that stopped.
     """
-    names = repro.stage_names(space.root)
+    names = pipeline.stage_names(space.root)
     start = names.index(_DATA_STAGE) + 1 if not first else names.index(first) if first in names else -1
     if start < 0:
         raise InputError(
@@ -156,10 +156,10 @@ def again(space: Workspace, original: Original, first: str) -> list[str]:
         env[signature.SIGNING_KEY] = secrets.token_hex(32)  # the copy goes nowhere, and signatures are not compared
     if fetched:
         log.info("reproduce: %s by hash", ", ".join(fetched))
-        repro.fetch(space.root, fetched)
+        pipeline.fetch(space.root, fetched)
         _check_data(space.root, original)
     for name in running:
-        repro.reproduce(space.root, env, name, space.data, force=True)
+        pipeline.reproduce(space.root, env, name, space.data, force=True)
     return running
 
 
@@ -178,7 +178,7 @@ def compare(root: Path, original: Original, tolerance: float) -> Comparison:
     """Compare what was made in `root` with the version."""
     package = {entry.path: entry.sha256 for entry in manifest.read(original.package).files}
     then: dict[str, Any] = {**(original.kept.hashes or {}), summary.PACKAGE.name: package}
-    now = outputs.read(root, repro.stage_names(root))
+    now = outputs.read(root, pipeline.stage_names(root))
     metrics = (read_json(original.package / layout.METRICS), read_json(root / summary.PACKAGE / layout.METRICS))
     return reproduction.compare(then, now, metrics, tolerance)
 

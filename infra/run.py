@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from infra import last_night, remote, repro, service, workspace
+from infra import last_night, pipeline, remote, service, workspace
 from infra.workspace import Workspace
 from rporec.errors import InputError
 from rporec.files import atomic_file, read_json, write_json, write_text
@@ -80,17 +80,17 @@ def _act_of(only: str) -> tuple[str, ...]:
 def whole_run(space: Workspace) -> None:
     """Bring stages, verdict, registry and reports up to date and print where they stand."""
     workspace.prepare(space)
-    before = repro.record_times(space.root)
+    before = pipeline.record_times(space.root)
     with _registry_in_background(space):
         try:
-            repro.reproduce(space.root, workspace.environment(space), data=space.data)
+            pipeline.reproduce(space.root, workspace.environment(space), data=space.data)
         except BaseException:
             _keep_what_there_is(space, before)
             raise
         ran = _keep(space, before)
-    before = repro.record_times(space.root)
+    before = pipeline.record_times(space.root)
     judge(space)
-    ran |= repro.written_since(space.root, before)
+    ran |= pipeline.written_since(space.root, before)
     profile = "" if space.in_place else space.params.run.profile
     report(space, ran, space.checkout / "reports" / profile)
     if profile:
@@ -99,8 +99,8 @@ def whole_run(space: Workspace) -> None:
 
 def _keep(space: Workspace, before: Mapping[str, int]) -> set[str]:
     """Keep the records of the stages that ran since `before`, and tonight's profile; return these stages."""
-    ran = repro.written_since(space.root, before)
-    repro.keep_records(space.root, space.home, ran)
+    ran = pipeline.written_since(space.root, before)
+    pipeline.keep_records(space.root, space.home, ran)
     last_night.keep(space.root, space.home, space.params)
     return ran
 
@@ -192,7 +192,7 @@ def _registry_in_background(space: Workspace) -> Iterator[None]:
 
 def report(space: Workspace, ran: set[str], shown: Path) -> None:
     """Write reports/summary.json, copy all reports to the folder `shown`, print the table and where things lie."""
-    stages = repro.stage_names(space.root)
+    stages = pipeline.stage_names(space.root)
     cached = [name for name in (*stages, *summary.ACTS) if name not in ran]
     facts = summary.RunFacts(
         space.params.run.profile, commit.git_commit(space.root), stages, cached, registry_uri(space)

@@ -249,7 +249,7 @@ def write_dvc_config(space: Workspace) -> None:
 def environment(space: Workspace) -> dict[str, str]:
     """Return what the processes of a run get on top of the caller's environment.
 
-    Where data lies is blanked, as a URL may hold a password: infra/repro.py hands it to the one stage that reads it.
+    Where data lies is blanked, as a URL may hold a password: infra/pipeline.py hands it to the one stage that reads it.
     """
     threads = str(space.params.run.threads)
     return {

@@ -1,6 +1,6 @@
 """Speed of alignment on one GPU, in under ten minutes, without a network: `python -m infra.gpu.bench`, JSON lines.
 
-A step of reinforcement learning by stock TRL and by ours (`infra.bench_align_pair`) with a fresh embedded backbone of
+A step of reinforcement learning by stock TRL and by ours (`infra.bench.align_pair`) with a fresh embedded backbone of
 more than 100 million parameters, bfloat16 passes over float32 weights, and prompts of 1,024 tokens with 8 completions
 of 256. Nothing is read but this folder: rows are simulated, the backbone is made on the spot, no hub is asked.
 
@@ -23,9 +23,9 @@ from typing import Any
 import torch
 from transformers.utils.logging import disable_progress_bar
 
-from infra.bench_align_pair import Machine, Ours, Stock, make_both, medians, run_step, timed_step
-from infra.bench_align_world import Sizes, make_writer
-from infra.bench_world import World, arguments, make_world, tell
+from infra.bench.align_pair import Machine, Ours, Stock, make_both, medians, run_step, timed_step
+from infra.bench.align_world import Sizes, make_writer
+from infra.bench.world import World, arguments, make_world, tell
 from rporec.backbone.device import require_device
 from steps.stage import guarded
 

@@ -1,6 +1,6 @@
 """What ablations show: means, paired intervals against two arms, a table and a plot, from the ranks of arms and seeds.
 
-Seeds are averaged per row before the bootstrap, which resamples users. Not for fitting arms (`infra.ablate`).
+Seeds are averaged per row before the bootstrap, which resamples users. Not for fitting arms (`infra.research.ablate`).
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """What a study of alignment shows: stage 2 against stage 1 by way of decoding, and settings of the reward compared.
 
-Seeds are averaged per row before the bootstrap, which resamples users. Not for training or writing (`infra.study`).
+Seeds are averaged per row before the bootstrap, which resamples users. Not for training or
+writing (`infra.research.study`).
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from transformers import (
     Qwen3ForCausalLM,
 )  # fmt: skip
 
-from infra.bench_generate import plain_config
+from infra.bench.generate import plain_config
 from rporec.backbone.generate import Sampling, generate, generate_ids
 from rporec.backbone.randomness import uniforms
 from rporec.backbone.shared import can_share

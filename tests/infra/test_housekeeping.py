@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from infra import housekeeping, remote, repro, worktree
+from infra import housekeeping, pipeline, remote, worktree
 from infra.housekeeping import Tidied
 from infra.workspace import Workspace, write_dvc_config
 from rporec import config
@@ -65,7 +65,7 @@ class Nights:
         git(root, "reset", "--hard", "--quiet")
         write_dvc_config(self.space(root))
         (root / "content.txt").write_text(f"of {date}")
-        repro.reproduce(root, {})
+        pipeline.reproduce(root, {})
         assert remote.push(self.space(root))
         git(root, "add", "--force", "dvc.lock", "content.txt")
         moment = f"{int(when)} +0000"
@@ -146,6 +146,6 @@ def test_old_nights_go_and_what_is_needed_stays(nights: Nights, monkeypatch: pyt
     again = nights.checkout / "runs/reproduce/nightly-v1"
     worktree.fresh_worktree(nights.checkout, again, f"nights/{FIRST}")
     write_dvc_config(nights.space(again))
-    repro.own_cache(again, nights.place.home / "dvc" / "cache")
-    repro.fetch(again, ["ingest"])
+    pipeline.own_cache(again, nights.place.home / "dvc" / "cache")
+    pipeline.fetch(again, ["ingest"])
     assert (again / "outputs/ingest/own.txt").read_text() == f"of {FIRST}", "what make reproduce starts from"

@@ -260,8 +260,8 @@ def test_stage_validate_alone_keeps_the_nights_profile(checkout: Path, monkeypat
     night.prepare(DATE)
     root = checkout / "runs" / "nights" / DATE
     end = int(dt.datetime.fromisoformat(f"{DATE}T00:00+00:00").timestamp())
-    monkeypatch.setattr(night.repro, "reproduce", lambda *_: None)
-    monkeypatch.setattr(night.repro, "keep_records", lambda *_: None)
+    monkeypatch.setattr(night.pipeline, "reproduce", lambda *_: None)
+    monkeypatch.setattr(night.pipeline, "keep_records", lambda *_: None)
     write_json(root / "outputs/validate/profile.json", {"end": end, "days": 7, "rows": 9, "features": {}})
     kept = checkout / "var" / "profiles" / "tiny" / f"{DATE}.json"
     night.stage(DATE, "ingest")

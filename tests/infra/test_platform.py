@@ -18,7 +18,7 @@ from playwright.sync_api import Page
 from playwright.sync_api import TimeoutError as TooLate
 from sqlalchemy.engine import make_url
 
-from infra import children, repro
+from infra import children, pipeline
 from infra.platform import keeper, processes, settings, state
 from infra.platform.parts import MARK, Part
 from infra.platform.processes import Known
@@ -230,7 +230,7 @@ class TestOnSqlite:
             assert missing(seen.page, *sorted(DAGS), schedule) == []
             seen.page.screenshot(path=tmp_path / "airflow.png")
             seen.page.goto(f"{pages['airflow']}/dags/nightly_retrain")
-            assert missing(seen.page, "nightly_retrain", *repro.stage_names(project.ROOT)) == []
+            assert missing(seen.page, "nightly_retrain", *pipeline.stage_names(project.ROOT)) == []
             seen.page.screenshot(path=tmp_path / "nightly_retrain.png")
         with browser.browser(browser.DESK, pages["mlflow"]) as seen:
             seen.page.set_default_timeout(_PATIENCE)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from infra import remote, repro, workspace
+from infra import pipeline, remote, workspace
 from infra.workspace import Workspace
 from rporec import config
 from tests.project import ROOT, git
@@ -38,7 +38,7 @@ def space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     params = config.load(ROOT / "params.yaml")
     found = Workspace(root, root, tmp_path / "home", None, params, {}, {})
     workspace.write_dvc_config(found)
-    repro.reproduce(root, {})
+    pipeline.reproduce(root, {})
     return found
 
 
@@ -48,7 +48,7 @@ def _there(space: Workspace) -> set[str]:
 
 
 def _hashes(space: Workspace, *stages: str) -> tuple[str, ...]:
-    return remote.hashes_of(repro.lock_entries(space.root), stages)
+    return remote.hashes_of(pipeline.lock_entries(space.root), stages)
 
 
 def test_a_push_copies_what_the_lock_names_and_leaves_nothing_owed(space: Workspace) -> None:

@@ -63,7 +63,7 @@ def test_ingest_alone_is_told_where_a_nights_data_lies(
 ) -> None:
     calls: list[tuple[Any, ...]] = []
     monkeypatch.setattr(night, "prepared", lambda _: space)
-    monkeypatch.setattr(night.repro, "reproduce", lambda *given: calls.append(given))
+    monkeypatch.setattr(night.pipeline, "reproduce", lambda *given: calls.append(given))
     monkeypatch.setattr(night.news, "stop_without", lambda *_: None)
     night.stage("2026-01-05", "ingest")
     ((_, env, name, data),) = calls
@@ -98,7 +98,7 @@ def test_the_first_error_stands_when_records_cannot_be_kept(
 
     monkeypatch.setattr(run.workspace, "prepare", lambda _: None)
     monkeypatch.setattr(run.lookup, "sqlite_file", lambda _: None)
-    monkeypatch.setattr(run.repro, "reproduce", fails)
+    monkeypatch.setattr(run.pipeline, "reproduce", fails)
     with pytest.raises(InputError, match="stage two stopped"):
         run.whole_run(space)
     assert "could not be kept" in caplog.text
