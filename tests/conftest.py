@@ -63,8 +63,8 @@ _IN_WORLD = (
     "tests/test_reproduce.py",
     "tests/test_resume.py",
     "tests/test_bad_input.py",
-    "tests/infra/test_ablate.py",
-    "tests/infra/test_study.py",
+    "tests/infra/research/test_ablate.py",
+    "tests/infra/research/test_study.py",
 )
 
 
