@@ -16,13 +16,12 @@ from pydantic import Field, ValidationError, model_validator
 
 from rporec.config_align import AlignParams, RewardWeights, VllmParams
 from rporec.config_backbone import BackboneParams, EvidenceParams, TeacherParams
+from rporec.config_base import BREACH, Section, Share, breach
 from rporec.config_data import (
     ColumnNames,
     IngestParams,
     MarketParams,
-    Section,
     SequenceParams,
-    Share,
     SqlParams,
     ValidateParams,
 )
@@ -97,7 +96,7 @@ class RecheadParams(Section):
     @model_validator(mode="after")
     def _divides(self) -> Self:
         if self.width % self.heads:
-            raise ValueError("rechead.heads must divide rechead.width")
+            raise breach("rechead.heads", self.heads, f"divides rechead.width ({self.width})", "take one that does")
         return self
 
 
@@ -129,7 +128,7 @@ class EvaluateParams(Section):
     @model_validator(mode="after")
     def _ten(self) -> Self:
         if 10 not in self.cutoffs or list(self.cutoffs) != sorted(set(self.cutoffs)):
-            raise ValueError("evaluate.cutoffs must ascend and hold 10")
+            raise breach("evaluate.cutoffs", list(self.cutoffs), "ascending, 10 among them", "as [5, 10, 20]")
         return self
 
 
@@ -168,14 +167,17 @@ class Params(Section):
     @model_validator(mode="after")
     def _together(self) -> Self:
         if self.sequence.reason_share + self.sequence.align_share >= 0.8:
-            raise ValueError(
-                "sequence.reason_share + sequence.align_share must stay below 0.8, or too little is left to fit"
-            )
+            raise breach(
+                "sequence.reason_share", self.sequence.reason_share,
+                f"with sequence.align_share ({self.sequence.align_share}) below 0.8, or too little is left to fit",
+                "lower one of them",
+            )  # fmt: skip
         if self.serve.max_reasoning_tokens < self.backbone.max_completion_tokens:
-            raise ValueError(
-                "serve.max_reasoning_tokens must be at least backbone.max_completion_tokens: "
-                "what is served must be able to end as what was judged"
-            )
+            raise breach(
+                "serve.max_reasoning_tokens", self.serve.max_reasoning_tokens,
+                f"at least backbone.max_completion_tokens ({self.backbone.max_completion_tokens}): "
+                "what is served must be able to end as what was judged", "raise it",
+            )  # fmt: skip
         return self
 
 
@@ -227,6 +229,8 @@ def parse(raw: object, file: str) -> Params:
         return Params.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
+        if first["type"] == BREACH:
+            raise InputError("a parameter breaks its rule", file=file, **first["ctx"]) from error
         field = ".".join(str(part) for part in first["loc"])
         cures = {
             "extra_forbidden": "remove the key or correct its spelling",

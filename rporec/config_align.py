@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from rporec.config_data import Rate, Section, Share
+from rporec.config_base import Rate, Section, Share, breach
 
 
 class RewardWeights(Section):
@@ -23,7 +23,10 @@ class RewardWeights(Section):
     @model_validator(mode="after")
     def _some(self) -> Self:
         if not any(self.model_dump().values()):
-            raise ValueError("at least one reward weight must be above 0")
+            raise breach(
+                "align.weights", "0 for all of " + ", ".join(type(self).model_fields), "at least one above 0",
+                "weigh what shall be learned; align.steps=0 goes on without reinforcement learning",
+            )  # fmt: skip
         return self
 
 
@@ -94,6 +97,10 @@ class AlignParams(Section):
         ge=0, le=1, description="NDCG@10 held out within which two steps count as equal, and the truer one is better"
     )
     checkpoint_every: int = Field(ge=1, description="steps between checkpoints")
+    ship: Literal["better", "not_worse"] = Field(
+        description="when the policy ships: it ranks valid better, or as well with truer or shorter thoughts (better), "
+        "or does not trail (not_worse)"
+    )
     ship_margin: float = Field(
         ge=0, description="NDCG@10 on valid by which the policy may trail the backbone and still ship"
     )
@@ -101,19 +108,32 @@ class AlignParams(Section):
     @model_validator(mode="after")
     def _divides(self) -> Self:
         if self.prompts_per_step % self.processes:
-            raise ValueError("align.processes must divide align.prompts_per_step: a group stays in one process")
+            raise breach(
+                "align.processes", self.processes,
+                f"divides align.prompts_per_step ({self.prompts_per_step}): a group stays in one process",
+                f"take one of {_divisors(self.prompts_per_step)}",
+            )  # fmt: skip
         batch = self.prompts_per_step * self.num_generations // self.processes
         if batch % min(self.micro_batch, batch):
-            raise ValueError(
-                "align.micro_batch must divide prompts_per_step x num_generations / processes, "
-                f"{batch} completions of a process"
-            )
+            raise breach(
+                "align.micro_batch", self.micro_batch,
+                f"divides the {batch} completions of a process, prompts_per_step ({self.prompts_per_step}) x "
+                f"num_generations ({self.num_generations}) / processes ({self.processes})",
+                f"take one of {_divisors(batch)}",
+            )  # fmt: skip
         return self
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
         if self.lora_rank and self.processes > 1 and self.parallel == "fsdp":
-            raise ValueError("align.lora_rank must be 0 with align.parallel fsdp: adapters are trained with ddp")
+            raise breach("align.lora_rank", self.lora_rank, "0 with align.parallel fsdp", "train adapters with ddp")
         if self.vllm.url and self.zero_variance == "resample":
-            raise ValueError("align.zero_variance resample needs align.vllm.url null: a server samples a step at once")
+            raise breach(
+                "align.zero_variance", self.zero_variance,
+                "not resample with align.vllm.url: a server samples a step at once", "take keep or skip",
+            )  # fmt: skip
         return self
+
+
+def _divisors(number: int) -> str:
+    return ", ".join(str(one) for one in range(1, number + 1) if number % one == 0)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from rporec.config_data import Section
+from rporec.config_base import Section, breach
 
 Price = Annotated[float, Field(ge=0)]
 
@@ -42,7 +42,8 @@ class TeacherParams(Section):
     @model_validator(mode="after")
     def _pair(self) -> Self:
         if (self.url is None) != (self.model is None):
-            raise ValueError("backbone.teacher.url and backbone.teacher.model are set together or both null")
+            missing = "url" if self.url is None else "model"
+            raise breach(f"backbone.teacher.{missing}", None, "url and model are set together or both null", "set both")
         if self.url is not None:
             place = urlsplit(self.url)
             _ = place.port  # a number beyond 65535 is refused here
@@ -99,17 +100,23 @@ class BackboneParams(Section):
     @model_validator(mode="after")
     def _named(self) -> Self:
         if (self.source == "pretrained") != (self.name is not None):
-            raise ValueError("backbone.name is set exactly when backbone.source is pretrained")
+            raise breach(
+                "backbone.name", self.name, f"set exactly when backbone.source ({self.source}) is pretrained",
+                "set backbone.name to a model's folder or hub name with source pretrained, to null with embedded",
+            )  # fmt: skip
         if self.width % self.heads:
-            raise ValueError("backbone.heads must divide backbone.width")
+            raise breach("backbone.heads", self.heads, f"divides backbone.width ({self.width})", "take one that does")
         return self
 
     @model_validator(mode="after")
     def _tuned(self) -> Self:
         if self.lora_rank and self.source == "embedded":
-            raise ValueError("backbone.lora_rank must be 0 for the embedded backbone: fresh weights cannot stay frozen")
+            rule = "0 for the embedded backbone: fresh weights cannot stay frozen"
+            raise breach("backbone.lora_rank", self.lora_rank, rule, "set it to 0, or take a pretrained backbone")
         if self.lora_rank and not self.epochs:
-            raise ValueError("backbone.lora_rank is set, but backbone.epochs is 0: nothing would be tuned")
+            rule = "above 0 with backbone.lora_rank: else nothing would be tuned"
+            raise breach("backbone.epochs", self.epochs, rule, "set epochs, or lora_rank to 0")
         if self.teacher.url and not self.epochs:
-            raise ValueError("backbone.teacher.url is set, but backbone.epochs is 0: nothing would be learned")
+            rule = "above 0 with backbone.teacher.url: else nothing would be learned"
+            raise breach("backbone.epochs", self.epochs, rule, "set epochs, or the teacher's url to null")
         return self

@@ -8,26 +8,19 @@ from __future__ import annotations
 import datetime as dt
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Rate = Annotated[float, Field(gt=0, le=1)]
-Name = Annotated[str, Field(min_length=1)]
-Date = Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
-Days = Annotated[int, Field(ge=1, le=36_500)]
+from rporec.config_base import Date, Days, Name, Rate, Section, Share, breach
 
 
 def _calendar(date: str, key: str) -> dt.date:
-    day = dt.date.fromisoformat(date)  # refuses what is no day of the calendar
-    if not 1990 <= day.year < 2100:
-        raise ValueError(f"{key} must lie between 1990 and 2100")
+    try:
+        day = dt.date.fromisoformat(date)
+    except ValueError:
+        day = None
+    if day is None or not 1990 <= day.year < 2100:
+        raise breach(key, date, "a day of the calendar from 1990 to 2099", "write it as 2024-05-31")
     return day
-
-
-class Section(BaseModel):
-    """Base of all sections: frozen, strict, unknown keys refused, numbers finite."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
 
 class ColumnNames(Section):
@@ -101,11 +94,16 @@ class IngestParams(Section):
         if self.as_of is not None:
             _calendar(self.as_of, "ingest.as_of")
         elif self.source == "market":
-            raise ValueError("the market needs a date; set ingest.as_of")
+            raise breach("ingest.as_of", None, "the market needs a date", "set it, as 2024-05-31")
         if self.rating_min >= self.rating_max:
-            raise ValueError("ingest.rating_min must be below ingest.rating_max")
+            raise breach(
+                "ingest.rating_min", self.rating_min, f"below ingest.rating_max ({self.rating_max})", "lower it"
+            )
         if self.source == "sql" and (self.sql.interactions is None or self.sql.items is None):
-            raise ValueError("source sql needs both queries; set ingest.sql.interactions and ingest.sql.items")
+            missing = "interactions" if self.sql.interactions is None else "items"
+            raise breach(
+                f"ingest.sql.{missing}", None, "source sql needs both queries", "write the query that is missing"
+            )
         return self
 
 
@@ -146,5 +144,8 @@ class SequenceParams(Section):
         given = {"sequence.valid_from": self.valid_from, "sequence.test_from": self.test_from}
         dates = [_calendar(date, key) for key, date in given.items() if date is not None]
         if self.split == "dates" and (len(dates) < 2 or dates[0] >= dates[1]):
-            raise ValueError("split dates needs sequence.valid_from before sequence.test_from")
+            raise breach(
+                "sequence.valid_from", self.valid_from,
+                f"split dates needs it, before sequence.test_from ({self.test_from})", "set both dates in this order",
+            )  # fmt: skip
         return self

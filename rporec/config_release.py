@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from rporec.config_data import Section, Share
+from rporec.config_base import Section, Share, breach
 
 ConnectionId = Annotated[str, Field(pattern=r"^[\w.-]+$")]
 
@@ -84,7 +84,7 @@ class ServeParams(Section):
     @model_validator(mode="after")
     def _k(self) -> Self:
         if self.default_k > self.max_k:
-            raise ValueError("serve.default_k may not exceed serve.max_k")
+            raise breach("serve.default_k", self.default_k, f"at most serve.max_k ({self.max_k})", "lower it")
         return self
 
 

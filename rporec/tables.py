@@ -59,7 +59,8 @@ COMPLETIONS = Table(
     "completions",
     {
         "group": _I64, "sample": _I32, "slice": _STR, "prompt": _STR, "completion": _STR,
-        "thought": _STR, "answer": _STR, "well_formed": _BOOL, "grounded": _F64,
+        "thought": _STR, "answer": _STR, "well_formed": _BOOL,
+        "grounded": _F64, "named": _I32,  # of the thought: share of its names that are true, and how many are
     },
 )  # fmt: skip
 # What the backbone was taught to write: composed with the target in view, so never an input of the Rechead.
@@ -72,7 +73,7 @@ ROLLOUTS = Table(
     {
         "step": _I32, "group": _I64, "sample": _I32, "prompt": _STR, "completion": _STR, "reward": _F64,
         "format": _F64, "outside": _F64, "rank": _F64, "concise": _F64, "similar": _F64, "entropy": _F64,
-        "grounded": _F64, "advantage": _F64,
+        "grounded": _F64, "valid": _F64, "well_formed": _F64, "advantage": _F64,
     },
 )  # fmt: skip
 RANKS_FIXED: dict[str, pl.DataType] = {
@@ -87,7 +88,7 @@ STUDIED = Table(
     "studied",
     {
         "slice": _STR, "decoding": _STR, "row_id": _I64, "user_id": _STR, "above": _I32, "ties": _I32,
-        "grounded": _F64, "words": _F64, "well_formed": _F64,
+        "grounded": _F64, "named": _F64, "words": _F64, "well_formed": _F64,
     },
 )  # fmt: skip
 

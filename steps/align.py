@@ -20,7 +20,7 @@ from rporec.align.rounds import Begin, Material, Round
 from rporec.align.run import Trained, train_policy
 from rporec.align.scorer import RewardScorer
 from rporec.align.settings import Setup
-from rporec.align.ship import decide, summarise, valid_ndcg, why_untrained
+from rporec.align.ship import decide, judge, summarise, why_untrained
 from rporec.align.together import join, train_together
 from rporec.backbone.device import require_device
 from rporec.backbone.source import load_writer
@@ -84,14 +84,16 @@ def align(stage: Stage) -> Outcome:
     if trained and not best:
         untrained = f"no step was sound: {trained.ended or 'all of them had collapsed'}"
     after = write(stage, given, best) if best else given.before
-    backbone = valid_ndcg(given.chosen, given.valid, given.before)
     refitted = best.fitted if best else None
-    policy = refitted.ndcg if refitted else valid_ndcg(given.chosen, given.valid, after)
-    decision = decide(given.valid.height, policy, backbone, params.ship_margin, untrained)
+    reader = load_head(refitted.recheads / "chosen", given.texts.catalogue, stage.vectors) if refitted else given.chosen
+    backbone = judge(given.chosen, given.valid, given.before)
+    policy = judge(reader, given.valid, after) if best else None
+    decision = decide(policy, backbone, params, stage.params.run.seed, untrained)
     shutil.copytree(best.trained.folder if best else stage.inputs("backbone/model"), stage.new / "policy")
     if refitted and decision.ships == "policy":
         shutil.copytree(refitted.recheads, stage.new / "rechead")
-    summary = summarise(decision, after, trained) | rounds.tell(played, best, backbone)
+    summary = summarise(decision, after, trained) | rounds.tell(played, best, decision.valid_ndcg_backbone)
+    summary["reasoning_strength"] = float(given.chosen.weights.strength)  # 0: the rank paid all completions alike
     keep(stage, after, trained, summary)
     metrics = {name: float(value) for name, value in summary.items() if isinstance(value, int | float)}
     ended = f" ({summary['ended']})" if summary["ended"] else ""

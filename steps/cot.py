@@ -68,6 +68,7 @@ def _summary(written: Written) -> dict[str, float]:
         "well_formed": _mean(table["well_formed"]),
         "grounded": _mean(well_formed["grounded"]),
         "fully_grounded": _mean(well_formed["grounded"] == 1.0),
+        "named": _mean(well_formed["named"]),
         "thought_characters": _mean(well_formed["thought"].str.len_chars()),
         "answer_characters": _mean(well_formed["answer"].str.len_chars()),
         "distinct_answers": well_formed["answer"].n_unique(),

@@ -121,7 +121,7 @@ def _completions(rng: np.random.Generator) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "group": np.arange(ROWS), "sample": np.zeros(ROWS, np.int32), "slice": ["test"] * ROWS, **text,
-            "well_formed": rng.random(ROWS) < 0.9, "grounded": rng.random(ROWS),
+            "well_formed": rng.random(ROWS) < 0.9, "grounded": rng.random(ROWS), "named": [1] * ROWS,
         },
         schema=tables.COMPLETIONS.columns,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The rows and texts that ablations and studies read: what a run left, samples of its backbone, and a backbone with a memory.
+"""What ablations and studies read: rows and texts of a run, samples of its backbone, and a backbone with a memory.
 
 Everything that is written here lies below the folder of the ablations and is not written again after a kill.
 """

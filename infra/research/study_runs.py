@@ -183,6 +183,7 @@ class Run:
         ranks = self._ranks(rows, written, part)
         texts = written.group_by("group").agg(
             grounded=pl.when("well_formed").then("grounded").otherwise(0.0).mean(),
+            named=pl.col("named").cast(pl.Float64).mean(),
             words=pl.col("thought").str.split(" ").list.len().cast(pl.Float64).mean(),
             well_formed=pl.col("well_formed").cast(pl.Float64).mean(),
         )
@@ -190,7 +191,7 @@ class Run:
         return known.select(
             pl.lit(part).alias("slice"), pl.lit(decoding).alias("decoding"), "row_id", "user_id",
             pl.Series("above", ranks.above, dtype=pl.Int32), pl.Series("ties", ranks.ties, dtype=pl.Int32),
-            "grounded", "words", "well_formed",
+            "grounded", "named", "words", "well_formed",
         )  # fmt: skip
 
     def _write(self, writer: Writer, rows: pl.DataFrame, what: str, heat: float, samples: int) -> pl.DataFrame:

@@ -16,8 +16,9 @@ from rporec.align.rewards import TERMS
 from rporec.files import read_json, write_json
 
 COLUMNS = (
-    "step", "reward", *TERMS, "valid", "well_formed", "zero_variance", "kl", "policy_entropy", "length", "loss",
-    "grad_norm", "heldout_ndcg@10", "heldout_well_formed", "heldout_grounded", "heldout_length",
+    "step", "reward", *TERMS, "valid", "well_formed", "zero_variance", "zero_variance_first", "kl", "policy_entropy",
+    "length", "loss", "grad_norm",
+    "heldout_ndcg@10", "heldout_well_formed", "heldout_grounded", "heldout_named", "heldout_length",
 )  # fmt: skip
 Row = dict[str, Any]  # numbers, None where a column was not measured at this step
 
@@ -60,5 +61,6 @@ def held_row(step: int, held: Held) -> Row:
     """Return a row that holds a held-out check only."""
     return {
         **dict.fromkeys(COLUMNS, None), "step": step, "heldout_ndcg@10": held.ndcg,
-        "heldout_well_formed": held.well_formed, "heldout_grounded": held.grounded, "heldout_length": held.length,
+        "heldout_well_formed": held.well_formed, "heldout_grounded": held.grounded, "heldout_named": held.named,
+        "heldout_length": held.length,
     }  # fmt: skip

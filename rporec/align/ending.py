@@ -11,6 +11,7 @@ from rporec.align.curves import Row
 from rporec.config import AlignParams
 
 _LONGER = 2.0  # times the backbone's length that is no collapse yet
+_SILENT = 0.5  # of the true names of the backbone's thoughts
 _GAMED = 2  # checks in a row that tell a gamed reward from a bad draw
 
 
@@ -19,7 +20,8 @@ def best_step(rows: list[Row], params: AlignParams, backbone: Row) -> int:
 
     A step takes the place of the best before it when its held-out NDCG@10 is higher by more than `align.near_margin`,
     or when it is within that margin of the highest so far, which so few rows cannot tell apart, and its thoughts are
-    truer. So only the newest step can become the best, and its weights are at hand.
+    truer, and name as many true things but for `align.collapse_margin` of them: who names less, errs less. So only the
+    newest step can become the best, and its weights are at hand.
 
     Args:
         rows: of all steps so far, step 0 (the policy that the run starts from) first.
@@ -33,7 +35,8 @@ def best_step(rows: list[Row], params: AlignParams, backbone: Row) -> int:
             continue
         measure, margin = row["heldout_ndcg@10"], params.near_margin
         top = max(top, measure)
-        truer = row["heldout_grounded"] > best["heldout_grounded"] and measure >= top - margin
+        silent = row["heldout_named"] < best["heldout_named"] * (1.0 - params.collapse_margin)
+        truer = row["heldout_grounded"] > best["heldout_grounded"] and not silent and measure >= top - margin
         if best is start or truer or measure > best["heldout_ndcg@10"] + margin:
             best = row
     return int(best["step"])
@@ -43,7 +46,8 @@ def collapse(backbone: Row, row: Row, margin: float) -> str:
     """Return the name of what has collapsed since the backbone, "" where nothing has.
 
     `form`, `truth`: the share of well-formed completions, or what of the thoughts is in the prompts, fell by more than
-    `margin`; `length`: completions are less than half or more than twice as long.
+    `margin`; `names`: thoughts name less than half as many true things; `length`: completions are less than half or
+    more than twice as long.
 
     Args:
         backbone: its held-out check.
@@ -53,15 +57,17 @@ def collapse(backbone: Row, row: Row, margin: float) -> str:
     for name, column in (("form", "heldout_well_formed"), ("truth", "heldout_grounded")):
         if row[column] < backbone[column] - margin:
             return name
+    if row["heldout_named"] < backbone["heldout_named"] * _SILENT:
+        return "names"
     return "" if 0.5 <= row["heldout_length"] / max(backbone["heldout_length"], 1.0) <= _LONGER else "length"
 
 
 def why_ended(rows: list[Row], params: AlignParams, backbone: Row) -> str:
     """Return why a run ends before its last step, "" where it may go on.
 
-    `collapse of form`, `… truth`, `… length` (`collapse`); `a gamed reward`: at two checks in a row the reward was
-    higher than before the first, and held-out NDCG@10 below step 0's by more than `align.ship_margin`; `no better
-    step`: the last `align.patience` checks brought nothing better than a check before them.
+    `collapse of form` (and so on, see `collapse`); `a gamed reward`: at two checks in a row the reward was higher than
+    before the first, and held-out NDCG@10 below step 0's by more than `align.ship_margin`; `no better step`: the last
+    `align.patience` checks brought nothing better than a check before them.
 
     Args:
         rows: of all steps so far, step 0 first.

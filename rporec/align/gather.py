@@ -8,12 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
 
 import polars as pl
 
 from rporec.align.heldout import HeldOut, sample_groups
-from rporec.align.scorer import Facts, RewardHead
+from rporec.align.scorer import USUAL_WORDS, Facts, RewardHead
 from rporec.backbone.source import Writer
 from rporec.backbone.write import Writing, groups_of, write_completions, writing_of
 from rporec.catalogue import Catalogue
@@ -98,17 +97,15 @@ def gather_prompts(writer: Writer, rows: pl.DataFrame, texts: Texts, kept: Path)
     groups = groups_of(rows)
     written = write_completions(writer, groups, texts.catalogue, texts.greedy(), kept, texts.evidence)
     references = written.completions
-    thoughts = dict(references.select("group", "thought").iter_rows())
+    thoughts = dict(references.select("group", "thought").iter_rows())  # "" where malformed
     prompts = dict(references.select("group", "prompt").iter_rows())
     targets = dict(rows.group_by("group").agg(pl.col("target").sort()).iter_rows())
-    lengths = [len(thought.split()) for thought in thoughts.values() if thought]
-    usual = round(median(lengths)) if lengths else 1
     facts = {
         group: Facts(
             history=tuple(history),
             targets=tuple(targets[group]),
             reference=thoughts[group],
-            words=len(thoughts[group].split()) or usual,
+            words=len(thoughts[group].split()) or USUAL_WORDS,
             shown=tuple(history[-texts.writing.prompt_items :]),
             evidence=split_prompt(prompts[group])[1],
         )

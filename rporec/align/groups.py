@@ -39,7 +39,9 @@ def flat(rewards: Sequence[float], generations: int) -> npt.NDArray[np.bool_]:
     return np.asarray(spread < _SAME)
 
 
-def sample_again(prompts: int, tries: int, sample: Sample, score: Score) -> tuple[list[list[Draw]], list[list[Scored]]]:
+def sample_again(
+    prompts: int, tries: int, sample: Sample, score: Score
+) -> tuple[list[list[Draw]], list[list[Scored]], list[bool]]:
     """Sample every prompt, and again the ones whose completions all earn the same, at most `tries` times.
 
     Args:
@@ -49,11 +51,12 @@ def sample_again(prompts: int, tries: int, sample: Sample, score: Score) -> tupl
         score: of completions.
 
     Returns:
-        B lists of G completions, and their rewards; the last draw stays where no try brought variance.
+        B lists of G completions, their rewards, and whether the first draw was without variance; the last draw stays
+        where no try brought any.
     """
     draws: list[list[Draw]] = [[] for _ in range(prompts)]
     scored: list[list[Scored]] = [[] for _ in range(prompts)]
-    places = list(range(prompts))
+    places, first = list(range(prompts)), [False] * prompts
     for attempt in range(tries + 1):
         fresh = sample(places, attempt)
         owners = [place for place, own in zip(places, fresh, strict=True) for _ in own]
@@ -61,9 +64,11 @@ def sample_again(prompts: int, tries: int, sample: Sample, score: Score) -> tupl
         for place, own in zip(places, fresh, strict=True):
             draws[place], scored[place] = own, [next(rewards) for _ in own]
         places = [place for place in places if flat([one.reward for one in scored[place]], len(scored[place])).all()]
+        if not attempt:
+            first = [place in places for place in range(prompts)]
         if not places:
             break
-    return draws, scored
+    return draws, scored, first
 
 
 def scaled(rewards: Sequence[float], kept: npt.NDArray[np.bool_], generations: int) -> npt.NDArray[np.float32]:

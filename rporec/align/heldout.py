@@ -33,12 +33,14 @@ class Held:
         ndcg: NDCG@10, mean over rows, full ranking.
         well_formed: share of well-formed completions.
         grounded: mean share of what the thoughts name that the prompts hold.
+        named: names and numbers of a thought that its prompt holds, mean.
         length: generated tokens, mean.
     """
 
     ndcg: float
     well_formed: float
     grounded: float
+    named: float
     length: float
 
 
@@ -66,15 +68,16 @@ class HeldOut:
         """Let a policy write for every held-out group, and measure."""
         written = [samples[0] for samples in generate(writer, self.prompts, self.test.groups, self.sampling)]
         parsed = [parse(one.text) for one in written]
-        grounded = [
-            self.grounder.check(one.thought, history, split_prompt(prompt)[1]).share
+        looked_up = [
+            self.grounder.check(one.thought, history, split_prompt(prompt)[1])
             for one, history, prompt in zip(parsed, self.shown, self.prompts, strict=True)
             if one.well_formed
         ]
         return Held(
             ndcg=float(ndcg_rows(self.head, self.test, [[one] for one in parsed]).mean()),
             well_formed=float(np.mean([one.well_formed for one in parsed])),
-            grounded=float(np.mean(grounded)) if grounded else 0.0,
+            grounded=float(np.mean([one.share for one in looked_up])) if looked_up else 0.0,
+            named=float(np.mean([one.true for one in looked_up])) if looked_up else 0.0,
             length=float(np.mean([len(one.token_ids) for one in written])),
         )
 

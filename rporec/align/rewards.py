@@ -8,6 +8,7 @@ Nothing here sees a model, a batch or another row: numbers and texts of one comp
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -125,20 +126,33 @@ def log_probability(value: float, n_items: int) -> float:
     return min(1.0, max(0.0, 1.0 + value / math.log(n_items)))
 
 
-def said(own: int, wanted: int) -> float:
-    """Return `min(1, 2 w / v)`: how far a thought says something in words of its own; a factor of three terms.
+def told(true: int, wanted: int) -> float:
+    """Return `min(1, t / r)`: how far a thought speaks of its prompt; 1 where there is nothing to speak of (r = 0).
 
-    Ours. One word, one word repeated, a copied history or a list of titles may be short, close to the reference and
-    true of the prompt, and are no thought: they hold hardly a word that is not the name of something. Nor are letters
-    that are no words at all. A thought half as rich in such words as the reference says enough.
+    Ours. Who names nothing errs in nothing: without this, words that suit any customer would be the truest thought.
+
+    Args:
+        true: t, names and numbers of the thought that its prompt holds.
+        wanted: r, the same of the reference; at least 1 where the prompt shows items and the reference names any.
+    """
+    return min(1.0, true / wanted) if wanted else 1.0
+
+
+def said(own: int, wanted: int, told: float) -> float:
+    """Return `min(1, 2 w / v, 2 told)`: how far a thought says something, of its prompt and in words of its own.
+
+    Ours, a factor of three terms. One word, one word repeated, a copied history or a list of titles may be short,
+    close to the reference and true of the prompt, and are no thought: they hold hardly a word that is not the name of
+    something. Nor are letters that are no words at all, nor everyday words about nothing. A thought half as rich in
+    such words, and in true names, as the reference says enough.
 
     Args:
         own: w, distinct words of the thought that name no brand, category, item word or number of the catalogue, do
-            not stand in the item lines or the evidence of its prompt, and are everyday words or some of those in which
-            the frozen backbone thinks (of any prompt).
-        wanted: v, the same of the reference; where there is none, its usual length in words; at least 1.
+            not stand in the item lines or the evidence of its prompt, and are everyday words or the reference's.
+        wanted: v, the same of the reference; where there is none, a usual length in words; at least 1.
+        told: `told` of the thought.
     """
-    return min(1.0, 2.0 * own / wanted)
+    return min(1.0, 2.0 * own / wanted, 2.0 * told)
 
 
 def concise(words: int, wanted: int, own: float) -> float:
@@ -171,18 +185,20 @@ def similar(thought: np.ndarray, reference: np.ndarray, own: float) -> float:
     return own * min(1.0, max(0.0, float(np.dot(thought, reference))))
 
 
-def grounded(named: int, missing: int, own: float) -> float:
-    """Return `said x (1 - missing / named)`, `said` where nothing is named: how far a thought is true of its prompt.
+def grounded(named: int, missing: int, own: float, told: float) -> float:
+    """Return `said x told x (1 - missing / named)`: how far a thought is true of its prompt, and how much of it.
 
-    Ours: nothing else in the reward minds what a thought claims (`rporec.reasoning.ground` looks it up). What says
-    nothing is true of anything, and earns nothing.
+    Ours: nothing else in the reward minds what a thought claims (`rporec.reasoning.ground` looks it up). The share
+    alone, precision, is highest for a thought that names one thing or none; `told` is the recall of what the
+    reference rightly names.
 
     Args:
         named: brands, categories, item words and numbers that the thought names.
         missing: those of them that its prompt does not hold.
         own: `said` of the thought; 1 in the published form.
+        told: `told` of the thought; 1 in the published form.
     """
-    return own * (1.0 - missing / named) if named else own
+    return own * told * (1.0 - missing / named if named else 1.0)
 
 
 def entropy(entropies: Sequence[float], vocabulary: int) -> float:
@@ -208,14 +224,16 @@ def published_entropy(entropies: Sequence[float]) -> float:
 
 
 def valid(answer: str, nearest: str) -> float:
-    """Return the share of the answer's distinct words that stand in the text of the catalogue item nearest to it.
+    """Return `m / a x min(1, 2 m / n)`: how far the answer describes the catalogue item nearest to it.
 
     Ours, against reward hacking (design section 11: catalogue-valid answers fell from 76 % to 45 % while the reward
-    rose): an answer that mixes words of several items, or invents some, is no description of an item.
+    rose): an answer that mixes words of several items, or invents some, is no description of an item. Nor is one
+    word, or one said again: m of the answer's a words match one of the item's n each, and half of these are enough.
 
     Args:
         answer: the answer's words, labels of the answer form already removed, lower case.
         nearest: all words of the item that the answer retrieves, lower case.
     """
-    words = set(answer.split())
-    return len(words & set(nearest.split())) / len(words) if words else 0.0
+    words, wanted = answer.split(), nearest.split()
+    matched = (Counter(words) & Counter(wanted)).total()
+    return matched / len(words) * min(1.0, 2.0 * matched / len(wanted)) if words and wanted else 0.0

@@ -19,7 +19,7 @@ import polars as pl
 from rporec.align.curves import Row
 from rporec.align.gather import Texts
 from rporec.align.run import Trained
-from rporec.align.ship import valid_ndcg
+from rporec.align.ship import judge
 from rporec.align.trainer import prompt_order
 from rporec.backbone.source import load_writer
 from rporec.backbone.write import groups_of, write_completions
@@ -235,9 +235,9 @@ def tell(played: list[Round], shipped: Round | None, backbone: float | None) -> 
 
 
 def _ndcg(recheads: Path, material: Material, written: pl.DataFrame) -> float:
-    found = valid_ndcg(Rechead.load(recheads / "chosen", material.vectors), material.valid, written)
+    found = judge(Rechead.load(recheads / "chosen", material.vectors), material.valid, written)
     assert found is not None, "without rows of valid nothing is trained"
-    return found
+    return found.ndcg
 
 
 def _audit(number: int, material: Material, told: dict[str, Told]) -> dict[str, Any]:

@@ -79,10 +79,12 @@ def train_policy(
         InputError: no completion of the first steps is well formed, the loss is not a number, the work folder holds
             another run's work, a policy in it has another tokenizer, or a vLLM server that is asked for is not there.
     """
-    journal = Journal(setup.work / "journal")
-    if not is_finished(setup.work):
+    journal, made_of = Journal(setup.work / "journal"), _made_of(params, setup, prompts)
+    if is_finished(setup.work):
+        claim(setup.work, made_of)
+    else:
         require_server(params.vllm)
-        made_of, config = _made_of(params, setup, prompts), grpo_config(params, setup)
+        config = grpo_config(params, setup)
         if config.world_size != params.processes:
             raise InputError(
                 "this run wants another number of processes", field="align.processes", value=params.processes,

@@ -31,6 +31,7 @@ _WORD = re.compile(r"\w+")
 # What joins words that the Rechead's encoder reads apart; sizes and part numbers (1/4, 3.5, m-12) stay whole there too.
 _JOINED = re.compile(r"(?<=\w)(?![.\-/'’]\w)[^\w\s]+(?=\w)|(?<=\w{3})['’](?=\w{3})")
 _LEAST_OWN = 4  # words of a reference for each that must be its own
+USUAL_WORDS = 20  # of a thought, where the backbone wrote none: a constant, so that no row hangs on others
 
 
 class RewardHead(Protocol):
@@ -62,7 +63,7 @@ class Facts:
         history: item indices, oldest first.
         targets: the group's true next items; the rank term is their mean (a basket is bought as a whole).
         reference: the frozen backbone's greedy thought for the same prompt, "" if it wrote none.
-        words: length of the reference, or of a usual one where there is none; at least 1.
+        words: length of the reference in words, `USUAL_WORDS` where there is none; at least 1.
         shown: the part of the history that the prompt shows.
         evidence: what the prompt shows beside it, as text.
     """
@@ -81,6 +82,14 @@ class Scored:
 
     reward: float
     terms: Terms
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """What a group's thought should hold by its reference: words of its own (v of `said`), true names (r of `told`)."""
+
+    own: int
+    true: int
 
 
 class RewardScorer:
@@ -120,7 +129,6 @@ class RewardScorer:
         self.weights = tuple(float(weights[term]) for term in rewards.TERMS)
         self._published = params.form == "published"
         self._grounder = Grounder(catalogue)
-        self._speech = EVERYDAY.union(*(words_of(one.reference) for one in facts.values()))
         by_rank = params.rank_reward != "log_probability"
         self._gains = rewards.rank_gains(params.rank_reward, catalogue.n) if by_rank else None
 
@@ -147,9 +155,7 @@ class RewardScorer:
         for place, row in enumerate(good):
             own, known = parsed[row], facts[place]
             looked_up = self._look_up(own.thought, known)
-            said = (
-                1.0 if self._published else rewards.said(self._own(own.thought, looked_up, known), wanted[groups[row]])
-            )
+            said, told = self._substance(own.thought, looked_up, known, wanted[groups[row]])
             terms = Terms(
                 well_formed=1.0,
                 valid=1.0 if self._published else valids[place],
@@ -159,7 +165,7 @@ class RewardScorer:
                 concise=self._concise_term(own.thought, known.words, said),
                 similar=rewards.similar(vectors[place], references[place], said),
                 entropy=self._entropy_term(entropies[row]),
-                grounded=rewards.grounded(len(looked_up.named), len(looked_up.missing), said),
+                grounded=rewards.grounded(len(looked_up.named), len(looked_up.missing), said, told),
             )
             scored[row] = Scored(rewards.mix(terms, self.weights), terms)
         return scored
@@ -168,11 +174,19 @@ class RewardScorer:
         free = between(completion) if self._published else 0
         return rewards.outside(own.outside - free, self.params.outside_limit)
 
+    def _substance(self, thought: str, looked_up: Grounding, known: Facts, wanted: Yardstick) -> tuple[float, float]:
+        """Return `said` and `told` of a thought; 1 in the published form, which asks for neither."""
+        if self._published:
+            return 1.0, 1.0
+        told = rewards.told(looked_up.true, wanted.true)
+        return rewards.said(self._own(thought, looked_up, known), wanted.own, told), told
+
     def _own(self, thought: str, looked_up: Grounding, known: Facts) -> int:
         """Return w of `rewards.said`: how many words of a thought are neither names nor copied from its prompt."""
         shown = words_of("\n".join([*(self._lines[item] for item in known.shown), known.evidence]))
         named = {word for name in looked_up.named for word in name.split()}
-        return len(self._speech.intersection(words_of(thought)) - named.union(shown))
+        speech = EVERYDAY.union(words_of(known.reference))
+        return len(speech.intersection(words_of(thought)) - named.union(shown))
 
     def _look_up(self, thought: str, known: Facts) -> Grounding:
         """Return what the thought names, words that are joined to others read apart where that is not truer."""
@@ -182,11 +196,11 @@ class RewardScorer:
             found.append(self._grounder.check(apart, known.shown, known.evidence))
         return min(found, key=lambda one: one.share)
 
-    def _wanted(self, known: Facts) -> int:
-        """Return v of `rewards.said`: how much a thought of this group should say."""
-        named = self._grounder.check(known.reference, ())
-        own = self._own(known.reference, named, known) if known.reference else known.words
-        return max(1, known.words // _LEAST_OWN, own)
+    def _wanted(self, known: Facts) -> Yardstick:
+        found = self._look_up(known.reference, known)
+        own = self._own(known.reference, found, known) if known.reference else known.words
+        true = max(found.true, int(bool(known.shown and (found.named or not known.reference))))
+        return Yardstick(max(1, known.words // _LEAST_OWN, own), true)
 
     def _concise_term(self, thought: str, wanted: int, said: float) -> float:
         words = len(thought.split())

@@ -1,6 +1,8 @@
-"""Does the policy ship, or the backbone? Decided on all rows of `valid`, by NDCG@10 with the Rechead of each.
+"""Does the policy ship, or the backbone? Decided on all rows of `valid`, with the Rechead of each.
 
-Not a gate: the gates judge the whole package on rows that nothing was chosen by.
+A policy must not trail in NDCG@10, and with `align.ship: better` must have bought something: a better ranking, or at
+equal ranking thoughts that are truer, or shorter. Not a gate: the gates judge the whole package on rows that nothing
+was chosen by.
 """
 
 from __future__ import annotations
@@ -9,12 +11,39 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from rporec.align.heldout import ndcg_rows
 from rporec.align.run import Trained
 from rporec.align.scorer import RewardHead
+from rporec.config import AlignParams
+from rporec.evaluation.compare import Comparison, compare_columns
 from rporec.evaluation.scoring import TestSet, reasoning_of
+
+MEASURES = ("ndcg", "grounded", "named", "words")
+_RESAMPLES, _ALPHA = 2000, 0.05
+_SHORTER = 0.05  # of the words of a thought that are worth a change of the writer
+_FEWER = 0.1  # of the true names that a truer or shorter thought may have less
+
+
+@dataclass(frozen=True)
+class Judged:
+    """How a writer does on the n rows of valid.
+
+    Args:
+        values: [n, 4] in the order of MEASURES: NDCG@10; of the thought, the share of its names that are true (0 where
+            malformed), how many are, and its words. Means over the samples of the row's group.
+        users: [n].
+    """
+
+    values: npt.NDArray[np.float64]
+    users: npt.NDArray[np.str_]
+
+    @property
+    def ndcg(self) -> float:
+        """NDCG@10, mean over rows."""
+        return float(self.values[:, 0].mean())
 
 
 @dataclass(frozen=True)
@@ -27,6 +56,7 @@ class Decision:
         valid_ndcg: NDCG@10 of the policy on valid, mean over rows; None without rows.
         valid_ndcg_backbone: the same of the backbone.
         rows: rows compared.
+        gains: policy less backbone by MEASURES, with 95 % intervals by user; {} where there is no policy.
     """
 
     ships: Literal["policy", "backbone"]
@@ -34,6 +64,7 @@ class Decision:
     valid_ndcg: float | None
     valid_ndcg_backbone: float | None
     rows: int
+    gains: dict[str, Comparison]
 
 
 def why_untrained(steps: int, prompts: pl.DataFrame, valid: pl.DataFrame) -> str:
@@ -51,38 +82,73 @@ def why_untrained(steps: int, prompts: pl.DataFrame, valid: pl.DataFrame) -> str
     return "valid has no rows to judge a policy on" if valid.is_empty() else ""
 
 
-def valid_ndcg(head: RewardHead, valid: pl.DataFrame, completions: pl.DataFrame) -> float | None:
-    """Return NDCG@10 on valid when a Rechead reads these completions, mean over rows; None without rows.
+def judge(head: RewardHead, valid: pl.DataFrame, completions: pl.DataFrame) -> Judged | None:
+    """Measure a writer on valid; None without rows.
 
     Args:
-        head: a Rechead `chosen`, which has not learned valid.
+        head: a Rechead `chosen`, which has not learned valid, and which reads these completions.
         valid: ROWS of valid.
         completions: COMPLETIONS, those of these groups among them.
     """
     if valid.is_empty():
         return None
     test = TestSet.from_rows(valid)
-    return float(ndcg_rows(head, test, reasoning_of(completions, test.groups)).mean())
+    ranked = ndcg_rows(head, test, reasoning_of(completions, test.groups))
+    texts = completions.group_by("group").agg(
+        pl.when("well_formed").then("grounded").otherwise(0.0).mean(),
+        pl.col("named").cast(pl.Float64).mean(),
+        words=pl.col("thought").str.split(" ").list.len().cast(pl.Float64).mean(),
+    )
+    told = valid.select("group", "user_id").join(texts, on="group", how="left", maintain_order="left")
+    values = np.column_stack([ranked, told.select(MEASURES[1:]).fill_null(0.0).to_numpy()])
+    return Judged(values, told["user_id"].to_numpy())
 
 
-def decide(rows: int, policy: float | None, backbone: float | None, margin: float, untrained: str) -> Decision:
+def decide(policy: Judged | None, backbone: Judged | None, params: AlignParams, seed: int, untrained: str) -> Decision:
     """Compare policy and backbone.
 
     Args:
-        rows: of valid.
-        policy: `valid_ndcg` of the policy; where none was trained, that of the backbone.
-        backbone: the same of the backbone with the Rechead that read it in its training.
-        margin: NDCG@10 by which the policy may trail.
+        policy: None where none was trained.
+        backbone: with the Rechead that read it in its training; None without rows.
+        params: `ship`, `ship_margin`.
+        seed: of the intervals.
         untrained: why there was nothing to train, "" when a policy was trained.
     """
-    if policy is None or backbone is None:
-        return Decision("backbone", untrained, None, None, 0)
-    compared = f"NDCG@10 on valid {policy:.4f} against {backbone:.4f} of the backbone, margin {margin:g}"
-    if untrained:
-        return Decision("backbone", untrained, policy, backbone, rows)
-    if policy - backbone < -margin:
-        return Decision("backbone", f"the policy trails beyond the margin: {compared}", policy, backbone, rows)
-    return Decision("policy", f"the policy does not trail beyond the margin: {compared}", policy, backbone, rows)
+    if backbone is None:
+        return Decision("backbone", untrained, None, None, 0, {})
+    rows = len(backbone.values)
+    if policy is None:
+        return Decision("backbone", untrained, backbone.ndcg, backbone.ndcg, rows, {})
+    found = compare_columns(policy.values - backbone.values, backbone.users, _RESAMPLES, _ALPHA, seed)
+    gains = dict(zip(MEASURES, found, strict=True))
+    compared = f"NDCG@10 on valid {policy.ndcg:.4f} against {backbone.ndcg:.4f} of the backbone"
+
+    def told(ships: Literal["policy", "backbone"], reason: str) -> Decision:
+        return Decision(ships, f"{reason}: {compared}", policy.ndcg, backbone.ndcg, rows, gains)
+
+    if policy.ndcg - backbone.ndcg < -params.ship_margin:
+        return told("backbone", f"the policy trails by more than the margin of {params.ship_margin:g}")
+    if reason := _bought(gains, backbone):
+        return told("policy", reason)
+    if params.ship == "not_worse":
+        return told("policy", f"the policy does not trail by more than the margin of {params.ship_margin:g}")
+    return told("backbone", "the policy ranks no better, and its thoughts are neither truer nor shorter")
+
+
+def _bought(gains: dict[str, Comparison], backbone: Judged) -> str:
+    """Return what the policy does better for certain, "" where nothing."""
+    change = {name: one.difference or 0.0 for name, one in gains.items()}
+    means = dict(zip(MEASURES, backbone.values.mean(axis=0).tolist(), strict=True))
+    names_less = change["named"] < -_FEWER * means["named"]
+    truer, shorter = gains["grounded"], gains["words"]
+    if (gains["ndcg"].low or 0.0) > 0:
+        return "the policy ranks better"
+    if (truer.low or 0.0) > 0 and not names_less:
+        return f"the policy's thoughts are truer ({change['grounded']:+.3f})"
+    less_true = truer.high is not None and truer.high < 0
+    if (shorter.high or 0.0) < 0 and change["words"] <= -_SHORTER * means["words"] and not (less_true or names_less):
+        return f"the policy's thoughts are shorter ({change['words']:+.1f} words)"
+    return ""
 
 
 def summarise(decision: Decision, completions: pl.DataFrame, trained: Trained | None) -> dict[str, Any]:
@@ -100,6 +166,7 @@ def summarise(decision: Decision, completions: pl.DataFrame, trained: Trained | 
         "zero_variance": float(np.mean([row["zero_variance"] for row in rows])) if rows else None,
         "valid_well_formed": _mean(on_valid["well_formed"]),
         "valid_grounded": _mean(on_valid.filter("well_formed")["grounded"]),
+        "valid_named": _mean(on_valid.filter("well_formed")["named"]),
     }
 
 

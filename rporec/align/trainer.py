@@ -10,7 +10,6 @@ here: the mapping of parameters (`settings`), checkpoints (`plain`), the reward 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -24,6 +23,7 @@ from rporec.align import groups, passes, sharded
 from rporec.align.checkpoints import save_policy
 from rporec.align.groups import Draw
 from rporec.align.plain import PlainCheckpoints
+from rporec.align.rollouts import Rollouts
 from rporec.align.scorer import RewardScorer, Scored, thought_entropies
 from rporec.align.settings import Setup, grpo_config, peft_config
 from rporec.backbone.generate import Sampling, generate_ids
@@ -32,35 +32,6 @@ from rporec.backbone.randomness import keyed
 from rporec.backbone.shared import can_share
 from rporec.backbone.source import Writer, load_writer
 from rporec.config import AlignParams
-
-
-@dataclass(frozen=True)
-class Rollouts:
-    """One generation batch as it was scored: B*G rows, the G completions of a prompt side by side.
-
-    Args:
-        step: optimizer steps done before this batch was sampled.
-        groups, samples: the prompt's group and the completion's number below G, per row.
-        prompts, completions: texts.
-        scored: reward and terms per row.
-        advantages: per row.
-        lengths: generated tokens per row.
-    """
-
-    step: int
-    groups: list[int]
-    samples: list[int]
-    prompts: list[str]
-    completions: list[str]
-    scored: list[Scored]
-    advantages: list[float]
-    lengths: list[int]
-
-    @staticmethod
-    def joined(parts: Sequence[Rollouts]) -> Rollouts:
-        """Put the rows of several processes behind one another."""
-        names = [one.name for one in fields(Rollouts) if one.name != "step"]
-        return Rollouts(parts[0].step, **{name: [x for one in parts for x in one.__dict__[name]] for name in names})
 
 
 def row_order(prompts: int, generations: int, seed: int, step: int) -> torch.Tensor:
@@ -101,6 +72,7 @@ class Policy(PlainCheckpoints):
         self.batch_groups: list[int] = []
         self.batch_entropies: list[list[float]] = []
         self.batch_scored: list[Scored] = []
+        self.batch_flat: list[bool] = []  # of groups, at their first draw; filled where they may be drawn again
         torch.manual_seed(setup.seed)  # fresh adapters are the same after a kill
         super().__init__(
             model=str(setup.backbone),
@@ -153,7 +125,7 @@ class Policy(PlainCheckpoints):
 
         with sharded.whole(self.model):
             if self.params.zero_variance == "resample":
-                draws, scored = groups.sample_again(
+                draws, scored, self.batch_flat = groups.sample_again(
                     len(prompts), self.params.resample_tries, sample,
                     lambda places, new: self._score(
                         [owners[i] for i in places], [one.ids for one in new], [one.entropies for one in new]
@@ -266,10 +238,11 @@ class Policy(PlainCheckpoints):
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         step = int(self.state.global_step)
-        self.batch_groups, self.batch_scored = [int(row["group"]) for row in inputs], []
+        self.batch_groups, self.batch_scored, self.batch_flat = [int(row["group"]) for row in inputs], [], []
         output: dict[str, Any] = super()._generate_and_score_completions(inputs)
         lengths = output["completion_mask"].sum(dim=1).tolist()
         ids = [row[:n].tolist() for row, n in zip(output["completion_ids"].cpu(), lengths, strict=True)]
+        flat = self.batch_flat or groups.flat([one.reward for one in self.batch_scored], self.num_generations)
         rollouts = Rollouts(
             step=step,
             groups=self.batch_groups,
@@ -279,6 +252,7 @@ class Policy(PlainCheckpoints):
             scored=self.batch_scored,
             advantages=output["advantages"].tolist(),
             lengths=lengths,
+            flat=np.repeat(flat, self.num_generations).tolist(),
         )
         together = Rollouts.joined(gather_object([rollouts]))
         if self.params.zero_variance == "skip":

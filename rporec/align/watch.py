@@ -18,7 +18,7 @@ from rporec.align.curves import COLUMNS, Journal, Row, held_row
 from rporec.align.ending import best_step, why_ended
 from rporec.align.heldout import Held
 from rporec.align.rewards import TERMS
-from rporec.align.trainer import Rollouts
+from rporec.align.rollouts import Rollouts
 from rporec.config import AlignParams
 from rporec.errors import InputError
 from rporec.progress import Progress
@@ -36,6 +36,7 @@ def rollout_row(rollouts: Rollouts, generations: int) -> Row:
         **{name: float(np.mean([asdict(one)[name] for one in terms])) for name in names},
         "reward": float(rewards.mean()),
         "zero_variance": float(np.mean(np.ptp(rewards, axis=1) < 1e-8)),
+        "zero_variance_first": float(np.mean(rollouts.flat)),
         "length": float(np.mean(rollouts.lengths)),
     }
 
@@ -46,7 +47,7 @@ def rollout_sample(rollouts: Rollouts, generations: int) -> list[dict[str, Any]]
         {
             "step": rollouts.step + 1, "group": rollouts.groups[i], "sample": rollouts.samples[i],
             "prompt": rollouts.prompts[i], "completion": rollouts.completions[i], "reward": rollouts.scored[i].reward,
-            **{term: asdict(rollouts.scored[i].terms)[term] for term in TERMS},
+            **asdict(rollouts.scored[i].terms),
             "advantage": rollouts.advantages[i],
         }
         for i in range(KEPT_PROMPTS * generations)
@@ -133,9 +134,10 @@ class Watcher(TrainerCallback):
                 value=args.learning_rate, rule="a finite loss", cure="lower align.learning_rate",
             )  # fmt: skip
         step = int(state.global_step)
-        seen = {"kl": logs.get("kl", 0.0), "policy_entropy": logs["entropy"], "loss": logs["loss"]}
+        seen = {"kl": logs.get("kl"), "policy_entropy": logs["entropy"], "loss": logs["loss"]}
         row: Row = {**dict.fromkeys(COLUMNS, None), **self._row, **seen, "grad_norm": logs["grad_norm"], "step": step}
         if state.is_world_process_zero:
             self.journal.write(step, row, self._sample)
         self.rows.append(row)
-        self.progress.advance(1, f"reward {row['reward']:.3f}, kl {row['kl']:.4f}")
+        kl = "" if row["kl"] is None else f", kl {row['kl']:.4f}"  # with beta 0 nobody measures it
+        self.progress.advance(1, f"reward {row['reward']:.3f}{kl}")

@@ -220,12 +220,13 @@ def write_shard(
     for task, written in zip(tasks.iter_rows(named=True), samples, strict=True):
         for number, one in enumerate(written):
             parsed = parse(one.text)
+            looked_up = grounder.check(parsed.thought, task["shown"], task["evidence"])
             rows.append(
                 {
                     "group": task["group"], "sample": number, "slice": task["slice"], "prompt": task["prompt"],
                     "completion": one.text, "thought": parsed.thought, "answer": parsed.answer,
                     "well_formed": parsed.well_formed,
-                    "grounded": grounder.check(parsed.thought, task["shown"], task["evidence"]).share,
+                    "grounded": looked_up.share, "named": looked_up.true,
                 }
             )  # fmt: skip
     return pl.DataFrame(rows, schema=tables.COMPLETIONS.columns)

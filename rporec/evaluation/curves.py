@@ -21,8 +21,16 @@ _TOGETHER = {
     "align": {
         "reward": ("reward",),
         "terms of the reward": ("format", "outside", "rank", "concise", "similar", "entropy", "grounded"),
-        "form of the completions": ("well_formed", "valid", "zero_variance", "heldout_well_formed", "heldout_grounded"),
+        "form of the completions": (
+            "well_formed",
+            "valid",
+            "zero_variance",
+            "zero_variance_first",
+            "heldout_well_formed",
+            "heldout_grounded",
+        ),
         "held-out NDCG@10": ("heldout_ndcg@10",),
+        "true names a held-out thought": ("heldout_named",),
         "length, tokens": ("length", "heldout_length"),
     },
 }

@@ -15,6 +15,7 @@ _FORM = {
     "well_formed": "completions well formed",
     "grounded": "of what a thought names, found in the prompt (mean)",
     "fully_grounded": "thoughts of which all was found there",
+    "named": "names a thought has that were found there (mean)",
 }
 _DIVERSITY = {
     "different": "texts that differ from each other (share)",

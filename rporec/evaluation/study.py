@@ -20,7 +20,7 @@ from rporec.evaluation.metrics import Ranks, hit_rate, ndcg
 
 BACKBONE, AS_SET = "backbone", "as_set"
 GREEDY, SAMPLED, AVERAGED = "greedy", "sampled", "averaged"
-MEASURES = ("ndcg@10", "hr@10", "grounded", "words", "well_formed")
+MEASURES = ("ndcg@10", "hr@10", "grounded", "named", "words", "well_formed")
 _K = 10
 
 Array = npt.NDArray[np.float64]
@@ -31,7 +31,7 @@ def rows_of(table: pl.DataFrame) -> dict[str, Array]:
     """Return the measures of each row [n] of one slice and one decoding of a STUDIED table, in order of `row_id`."""
     ordered = table.sort("row_id")
     ranks = Ranks(*(ordered[name].to_numpy().astype(np.int64) for name in ("above", "ties")))
-    texts = {name: ordered[name].to_numpy() for name in ("grounded", "words", "well_formed")}
+    texts = {name: ordered[name].to_numpy() for name in ("grounded", "named", "words", "well_formed")}
     return {"ndcg@10": ndcg(ranks, _K), "hr@10": hit_rate(ranks, _K), **texts}
 
 
@@ -83,14 +83,16 @@ def markdown(told: Mapping[str, Any]) -> str:
         f"# Alignment of `{told['profile']}`", "",
         "## Settings of the reward", "",
         f"Greedy completions for all rows of valid; differences from the backbone; {level}.", "",
-        "| setting | seeds | NDCG@10 | − backbone | grounded | − backbone | words | − backbone | best steps | ended |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| setting | seeds | NDCG@10 | − backbone | grounded | − backbone | true names | − backbone "
+        "| words | − backbone | best steps | ended |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for name, own in told["valid"].items():
         runs = [told["runs"][name].get(str(seed), {}) for seed in own["seeds"]]
         cells = [
             f"`{name}`", _list(own["seeds"]),
-            *_pair(own, "ndcg@10", name), *_pair(own, "grounded", name), *_pair(own, "words", name, ".1f"),
+            *_pair(own, "ndcg@10", name), *_pair(own, "grounded", name), *_pair(own, "named", name, ".2f"),
+            *_pair(own, "words", name, ".1f"),
             _list(run.get("best_step", "–") for run in runs),
             _list(sorted({run["ended"] for run in runs if run.get("ended")})) or "–",
         ]  # fmt: skip
@@ -105,10 +107,10 @@ def _paying(told: Mapping[str, Any]) -> list[str]:
         return [*lines, "`as_set` was not written for test yet."]
     lines += [
         "Test rows. Each side samples at the temperature that did best for it on valid.", "",
-        f"| decoding | temperatures: backbone; policy {'| {} | − backbone ' * 4}|".format(
-            "NDCG@10", "HR@10", "grounded", "words"
+        f"| decoding | temperatures: backbone; policy {'| {} | − backbone ' * 5}|".format(
+            "NDCG@10", "HR@10", "grounded", "true names", "words"
         ),
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for decoding, both in told["test"].items():
         own = both[AS_SET]
@@ -117,7 +119,7 @@ def _paying(told: Mapping[str, Any]) -> list[str]:
             for who in (BACKBONE, AS_SET)
         )
         cells = [decoding, heat, *_pair(own, "ndcg@10"), *_pair(own, "hr@10"), *_pair(own, "grounded"),
-                 *_pair(own, "words", "", ".1f")]  # fmt: skip
+                 *_pair(own, "named", "", ".2f"), *_pair(own, "words", "", ".1f")]  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     some = told["test"][GREEDY][AS_SET]
     lines += ["", f"{some['rows']} test rows of {some['users']} users, full catalogue; seeds {_list(some['seeds'])}."]

@@ -70,12 +70,13 @@ def figures(completions: pl.DataFrame, known: Known, count_tokens: Callable[[str
 
 
 def form(completions: pl.DataFrame) -> dict[str, float | None]:
-    """Return the share well formed and, of these, the mean grounded share and the share grounded in all they name."""
+    """Return the share well formed and, of these, grounded and true names (means) and the share grounded in all."""
     grounded = completions.filter("well_formed")["grounded"].to_numpy()
     return {
         "well_formed": _mean(completions["well_formed"].to_numpy()),
         "grounded": _mean(grounded),
         "fully_grounded": _mean(grounded == 1.0),
+        "named": _mean(completions.filter("well_formed")["named"].to_numpy()),
     }
 
 

@@ -1,8 +1,9 @@
 """Is a thought true of the prompt? Brands, item words and numbers that it names are looked up in what was shown.
 
-A word counts as named when the catalogue knows it as a brand, a category or a title word, or when it holds a digit; the
-words of our own phrasings and everyday English do not count. What is named is checked, not whether the argument is
-sound.
+A word counts as named when the catalogue knows it as a brand, a category or a title word, when it holds a digit, or
+when it is written as a name: a capital within a sentence. The words of our own phrasings and everyday English do not
+count. What is named is checked, not what is said of it: neither the argument, nor which brand made which item, nor
+which of the counts that are true of the history belongs to what.
 """
 
 import re
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 
 from rporec.catalogue import Catalogue
 from rporec.reasoning.parse import neutralise
-from rporec.reasoning.prompt import item_line
+from rporec.reasoning.prompt import clip, item_line
 from rporec.reasoning.words import EVERYDAY
 
 _WORD = re.compile(r"[^\s,;:()|‹›]+")
@@ -34,14 +35,20 @@ class Grounding:
     """How much of what a thought names is in the history.
 
     Attributes:
-        share: fraction of `named` found in history or evidence, in [0, 1]; 1.0 if nothing is named.
-        named: the brands, categories, item words and numbers named, each once, in order of appearance, lower case.
+        share: fraction of `named` found in history or evidence, in [0, 1]. Where nothing is named: 0.0, as what speaks
+            of nothing is true of nothing; 1.0 if nothing was shown that could be named.
+        named: brands, categories, item words, numbers and other names, each once, in order of appearance, lower case.
         missing: those of them that neither holds.
     """
 
     share: float
     named: tuple[str, ...]
     missing: tuple[str, ...]
+
+    @property
+    def true(self) -> int:
+        """How many of `named` history or evidence hold."""
+        return len(self.named) - len(self.missing)
 
 
 class Grounder:
@@ -51,7 +58,9 @@ class Grounder:
         self._catalogue = catalogue
         self._item_words = [frozenset(words_of(_item_text(item, catalogue))) for item in range(catalogue.n)]
         self._item_names = [_names_of(item, catalogue) for item in range(catalogue.n)]
-        self._words: set[str] = set().union(*(words_of(title) for title in catalogue.titles)) - EVERYDAY
+        self._words: set[str] = (
+            set().union(*(words_of(f"{title} {clip(title)}") for title in catalogue.titles)) - EVERYDAY
+        )
         self._names = _by_first_word(set().union(*self._item_names))
 
     def check(self, thought: str, history: Sequence[int], evidence: str = "") -> Grounding:
@@ -68,7 +77,7 @@ class Grounder:
         counts = {str(count) for count in _true_counts(history, self._catalogue)}
         found: dict[str, bool] = {}
         words = words_of(thought)
-        beside = _beside(thought, evidence)
+        beside, proper = _beside(thought, evidence), _proper(thought)
         place = 0
         while place < len(words):
             name = self._name_at(words, place)
@@ -77,11 +86,12 @@ class Grounder:
                 found[" ".join(name)] = name in shown_names or (shown_words | beside[place]).issuperset(name)
             elif _DIGIT.search(word):
                 found[word] = word in shown_words or word in counts or word in beside[place]
-            elif word in self._words:
+            elif word in self._words or (proper[place] and word not in EVERYDAY):
                 found[word] = word in shown_words or word in beside[place]
             place += len(name) or 1
         missing = tuple(name for name, true in found.items() if not true)
-        share = 1.0 - len(missing) / len(found) if found else 1.0
+        nameable = not self._words.isdisjoint(shown_words)
+        share = 1.0 - len(missing) / len(found) if found else float(not nameable)
         return Grounding(share=share, named=tuple(found), missing=missing)
 
     def _name_at(self, words: Sequence[str], place: int) -> Words:
@@ -94,8 +104,20 @@ class Grounder:
 
 def words_of(text: str) -> list[str]:
     """Return the words of a text in lower case, punctuation at their edges removed."""
+    return [word.casefold() for word in _written(text)]
+
+
+def _written(text: str) -> list[str]:
     stripped = (word.strip(_EDGES) for word in _WORD.findall(neutralise(text)))
-    return [word.casefold() for word in stripped if word]
+    return [word for word in stripped if word]
+
+
+def _proper(thought: str) -> list[bool]:
+    """Return, for each word of a thought, whether it is written as a name."""
+    sentences = map(_written, _SENTENCE.split(neutralise(thought)))
+    return [
+        place > 0 and len(word) > 1 and word[0].isupper() for words in sentences for place, word in enumerate(words)
+    ]
 
 
 def _beside(thought: str, evidence: str) -> list[set[str]]:

@@ -23,7 +23,7 @@ from rporec.release.place import Place, client
 
 log = logging.getLogger(__name__)
 MOST = 64  # traces a run, whole prompts with all their completions; one prompt at least
-JUDGED = ("reward", *TERMS)
+JUDGED = ("reward", "well_formed", "valid", *TERMS)  # the two are factors of the reward
 _MARK = "rporec.rollouts"  # tag: the sample that a trace belongs to
 _SHOWN = 1000  # characters of a text in the list of traces
 _PAGE = 100  # traces asked for, or linked, at once

@@ -137,10 +137,11 @@ def test_only_flat_groups_are_drawn_again_and_not_for_ever():
         ]
         return [Scored(float(value), NOTHING) for value in values]
 
-    draws, scored = groups.sample_again(3, 3, sample, score)
+    draws, scored, flat = groups.sample_again(3, 3, sample, score)
     assert asked == [([0, 1, 2], 0), ([1, 2], 1), ([1, 2], 2), ([2], 3)]
     assert [own[0].ids[:2] for own in draws] == [[0, 0], [1, 2], [2, 3]]
     assert [[one.reward for one in own] for own in scored] == [[0, 1], [0, 1], [0, 0]]
+    assert flat == [False, True, True]
 
 
 def test_drawing_again_finds_variance_and_ends_with_the_same_bytes_after_a_stop(tmp_path):
@@ -155,6 +156,9 @@ def test_drawing_again_finds_variance_and_ends_with_the_same_bytes_after_a_stop(
     before, after = (float(np.mean([row["zero_variance"] for row in one.rows[1:]])) for one in (kept, drawn))
     assert before > 0.2
     assert after < before / 2
+    first = float(np.mean([row["zero_variance_first"] for row in drawn.rows[1:]]))
+    assert first > before / 2 > after, "what was drawn first is told too"
+    assert [row["zero_variance_first"] for row in kept.rows] == [row["zero_variance"] for row in kept.rows]
     runs.run_until(3, tmp_path / "backbone", tmp_path / "stopped", again)
     resumed = runs.run(tmp_path / "backbone", tmp_path / "stopped", again)
     assert resumed.rows == drawn.rows

@@ -145,15 +145,20 @@ def test_a_random_ranker_earns_about_nothing_but_in_the_published_form(choice, s
         assert earned < 0.04
 
 
+EMPTY = (
+    "They like to buy what is new, something different may come next.",
+    "the of and to is very it so then more like often what who next before",
+)
+
+
 def honest(group: int) -> list[str]:
-    """Thoughts on the prompt: as the reference, in other words, and one that errs in a name."""
+    """Thoughts on the prompt: as the reference, in other words, and ones that err in a name."""
     known = FACTS[group]
     brand = CATALOGUE.brand(known.shown[-1])
     absent = next(name for name in shop.BRANDS if name not in {CATALOGUE.brand(item) for item in known.shown})
     return [
         f"The buyer stays with {brand}, and the last item was a {CATALOGUE.category(known.shown[-1])}.",
         f"This customer often came back to {brand}.",
-        "They like to buy what is new, something different may come next.",
         f"Who came for {brand} tends to go on from there to {absent} at last.",  # half of it is true
     ]
 
@@ -184,6 +189,10 @@ def degenerate(draw: st.DrawFn, group: int) -> tuple[str, str]:
         "hidden before the tags": f"{answer} {whole}<answer>{answer}</answer>",
         "outside the catalogue": f"{whole}<answer>{answer} made of {word} gold</answer>",
         "made up": f"{whole}<answer>purple unicorn saddle</answer>",
+        "true of anybody": f"<think>{draw(st.sampled_from(EMPTY))}</think><answer>{answer}</answer>",
+        "one word as answer": f"{whole}<answer>{answer.split()[0]}</answer>",
+        "one word repeated as answer": f"{whole}<answer>{' '.join([answer.split()[0]] * 9)}</answer>",
+        "answer said twice": f"{whole}<answer>{answer} {answer}</answer>",
     }
     return draw(st.sampled_from(sorted(kinds.items())))
 
@@ -255,14 +264,14 @@ def test_a_name_that_is_joined_to_other_words_is_looked_up_as_the_encoder_reads_
     thoughts = [f"They like {there} and then {absent} more", f"They like {there} and then{joiner}{absent}{joiner}more"]
     texts = [f"<think>{one}</think><answer>Acme lamp</answer>" for one in thoughts]
     plain, joined = own.score([group] * 2, texts, [[]] * 2)
-    assert joined.terms.grounded <= plain.terms.grounded == pytest.approx(0.5)
+    assert joined.terms.grounded <= plain.terms.grounded == pytest.approx(0.25)  # half true, half as much
 
 
 def test_a_reference_that_says_nothing_itself_does_not_make_a_word_a_thought(head):
     own = scorer(head, weights=GROUNDED)
     lines = " ".join(item_line(item, CATALOGUE) for item in FACTS[1].shown)
     own.facts = {1: dataclasses.replace(FACTS[1], reference=lines, words=len(lines.split()))}
-    texts = [f"<think>{one}</think><answer>Acme lamp</answer>" for one in ("likely", *honest(1)[1:3])]
+    texts = [f"<think>{one}</think><answer>Acme lamp</answer>" for one in ("likely", *honest(1)[:2])]
     bad, *good = own.score([1] * 3, texts, [[]] * 3)
     assert bad.terms.grounded < min(one.terms.grounded for one in good)
 
@@ -289,6 +298,33 @@ def test_no_text_and_no_entropies_make_a_reward_that_is_no_number(head, choice):
             assert all(0 <= value <= 1 for term, value in found.items() if ours or term != "entropy")
 
     check()
+
+
+def test_naming_nothing_never_beats_a_thought_that_errs_however_well_it_ranks(head):
+    """With the default weights truth counts four times the rank, and who names nothing errs in nothing."""
+    for group in (1, 5, 7):
+        first, last = (
+            RewardScorer(Blind(shop.N, place), head.encoder, CATALOGUE, FACTS, world.align_params(weights=DEFAULT), V)
+            for place in (0, shop.N - 1)
+        )
+        answer = item_line(FACTS[group].targets[0], CATALOGUE)
+        texts = [f"<think>{one}</think><answer>{answer}</answer>" for one in (*EMPTY, honest(group)[-1])]
+        *empty, _ = first.score([group] * 3, texts, [[0.5, 1.0]] * 3)
+        *_, erring = last.score([group] * 3, texts, [[0.5, 1.0]] * 3)
+        assert max(one.terms.grounded for one in empty) == 0 < erring.terms.grounded
+        assert max(one.reward - DEFAULT["rank"] * one.terms.rank for one in empty) < erring.reward
+
+
+def test_another_groups_reference_changes_no_reward(head):
+    groups, texts, entropies = written(20, seed=4)
+    texts[1] = "<think>qualm thrush</think><answer>Acme lamp</answer>"  # words that only another's reference holds
+    wanted = scorer(head, weights=GROUNDED).score(groups, texts, entropies)
+    others = {g: dataclasses.replace(FACTS[g], reference="qualm thrush gambit", words=3) for g in range(GROUPS)}
+    known = others | {g: FACTS[g] for g in groups}
+    fewer = {g: FACTS[g] for g in groups}
+    for facts_of in (known, fewer):
+        own = RewardScorer(head, head.encoder, CATALOGUE, facts_of, world.align_params(weights=GROUNDED), V)
+        assert own.score(groups, texts, entropies) == wanted
 
 
 def test_a_reward_hangs_on_prompt_completion_and_target_alone(head):

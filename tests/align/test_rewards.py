@@ -103,10 +103,28 @@ def test_form(well_formed, value):
 
 
 @pytest.mark.parametrize(
-    ("own", "wanted", "value"), [(8, 8, 1.0), (4, 8, 1.0), (3, 8, 0.75), (1, 8, 0.25), (0, 8, 0.0), (50, 8, 1.0)]
+    ("true", "wanted", "value"), [(4, 4, 1.0), (1, 4, 0.25), (0, 4, 0.0), (9, 4, 1.0), (0, 0, 1.0), (3, 0, 1.0)]
 )
-def test_said(own, wanted, value):
-    assert rewards.said(own, wanted) == pytest.approx(value)
+def test_told(true, wanted, value):
+    assert rewards.told(true, wanted) == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("own", "wanted", "told", "value"),
+    [
+        (8, 8, 1.0, 1.0),
+        (4, 8, 1.0, 1.0),
+        (3, 8, 1.0, 0.75),
+        (1, 8, 1.0, 0.25),
+        (0, 8, 1.0, 0.0),
+        (50, 8, 1.0, 1.0),
+        (8, 8, 0.5, 1.0),  # half of the names are enough
+        (8, 8, 0.25, 0.5),
+        (8, 8, 0.0, 0.0),  # everyday words about nothing
+    ],
+)
+def test_said(own, wanted, told, value):
+    assert rewards.said(own, wanted, told) == pytest.approx(value)
 
 
 @pytest.mark.parametrize(
@@ -141,11 +159,21 @@ def test_similar_is_a_clipped_cosine():
 
 
 @pytest.mark.parametrize(
-    ("named", "missing", "own", "value"),
-    [(0, 0, 1.0, 1.0), (0, 0, 0.25, 0.25), (4, 0, 1.0, 1.0), (4, 1, 1.0, 0.75), (4, 1, 0.5, 0.375), (4, 4, 1.0, 0.0)],
+    ("named", "missing", "own", "told", "value"),
+    [
+        (0, 0, 1.0, 1.0, 1.0),  # nothing to name
+        (0, 0, 0.25, 1.0, 0.25),
+        (0, 0, 0.0, 0.0, 0.0),  # nothing named, though there was
+        (4, 0, 1.0, 1.0, 1.0),
+        (4, 1, 1.0, 1.0, 0.75),
+        (4, 1, 0.5, 1.0, 0.375),
+        (4, 4, 1.0, 0.0, 0.0),
+        (1, 0, 1.0, 0.25, 0.25),  # one true name, where the reference has four
+        (4, 1, 1.0, 0.75, 0.5625),
+    ],
 )
-def test_grounded(named, missing, own, value):
-    assert rewards.grounded(named, missing, own) == pytest.approx(value)
+def test_grounded(named, missing, own, told, value):
+    assert rewards.grounded(named, missing, own, told) == pytest.approx(value)
 
 
 def test_entropy():
@@ -159,7 +187,20 @@ def test_entropy():
 
 @pytest.mark.parametrize(
     ("answer", "value"),
-    [("red lamp", 1.0), ("red chair", 0.5), ("gold chair", 0.0), ("", 0.0), ("lamp lamp lamp", 1.0)],
+    [
+        ("big red oak lamp", 1.0),
+        ("red lamp", 1.0),  # half of it
+        ("lamp", 0.5),
+        ("lamp lamp lamp", 1 / 3 * 0.5),
+        ("red lamp red lamp", 0.5),
+        ("red chair", 0.25),
+        ("gold chair", 0.0),
+        ("", 0.0),
+    ],
 )
 def test_valid(answer, value):
-    assert rewards.valid(answer, "red lamp") == pytest.approx(value)
+    assert rewards.valid(answer, "big red oak lamp") == pytest.approx(value)
+
+
+def test_an_item_without_words_is_no_answer():
+    assert rewards.valid("lamp", "") == 0.0

@@ -111,7 +111,8 @@ def test_a_writer_that_is_never_well_formed_stops_the_run(tmp_path, steps):
 
 def rows(*heldout, **changes):
     """Rows of steps 0, 1, …: held-out NDCG@10 (None = not checked), the rest sound unless `changes` says otherwise."""
-    sound = {"heldout_well_formed": 1.0, "heldout_grounded": 0.9, "heldout_length": 20.0, "reward": 0.5}
+    sound = {"heldout_well_formed": 1.0, "heldout_grounded": 0.9, "heldout_named": 4.0, "heldout_length": 20.0,
+             "reward": 0.5}  # fmt: skip
     made = [{"step": float(i), "heldout_ndcg@10": value, **sound} for i, value in enumerate(heldout)]
     for column, values in changes.items():
         for row, value in zip(made, values, strict=True):
@@ -157,6 +158,12 @@ def test_of_steps_as_good_the_truer_is_best(heldout, truth, best):
     assert kept == best
 
 
+def test_a_step_that_is_truer_because_it_names_less_is_no_better():
+    seen = rows(0.2, 0.3, 0.3, heldout_grounded=(0.8, 0.8, 0.95), heldout_named=(4.0, 4.0, 3.5))
+    assert best_step(seen, world.align_params(collapse_margin=0.1), seen[0]) == 1
+    assert best_step(seen, world.align_params(collapse_margin=0.2), seen[0]) == 2
+
+
 @pytest.mark.parametrize(
     ("column", "value", "name"),
     [
@@ -164,6 +171,8 @@ def test_of_steps_as_good_the_truer_is_best(heldout, truth, best):
         ("heldout_well_formed", 0.85, "form"),
         ("heldout_grounded", 0.85, ""),
         ("heldout_grounded", 0.75, "truth"),
+        ("heldout_named", 2.1, ""),
+        ("heldout_named", 1.9, "names"),
         ("heldout_length", 39.0, ""),
         ("heldout_length", 41.0, "length"),
         ("heldout_length", 9.0, "length"),

@@ -175,13 +175,13 @@ def test_what_a_server_samples_is_scored_with_the_policys_entropies(untaught, tm
             "align.weights",
         ),
         ({"num_generations": 1}, "align.num_generations"),
-        ({"prompts_per_step": 4, "num_generations": 3, "micro_batch": 8}, "align"),
-        ({"prompts_per_step": 4, "processes": 3}, "align"),
-        ({"prompts_per_step": 4, "num_generations": 4, "processes": 2, "micro_batch": 5}, "align"),
-        ({"processes": 2, "parallel": "fsdp", "lora_rank": 4}, "align"),
+        ({"prompts_per_step": 4, "num_generations": 3, "micro_batch": 8}, "align.micro_batch"),
+        ({"prompts_per_step": 4, "processes": 3}, "align.processes"),
+        ({"prompts_per_step": 4, "num_generations": 4, "processes": 2, "micro_batch": 5}, "align.micro_batch"),
+        ({"processes": 2, "parallel": "fsdp", "lora_rank": 4}, "align.lora_rank"),
         (
             {"zero_variance": "resample", "vllm": {"url": "http://localhost:1", "timeout": 1.0, "group_port": 2}},
-            "align",
+            "align.zero_variance",
         ),
         ({"vllm": {"url": "http://key@localhost:1", "timeout": 1.0, "group_port": 2}}, "align.vllm.url"),
         ({"zero_variance": "drop"}, "align.zero_variance"),
@@ -195,3 +195,21 @@ def test_parameters_that_break_a_rule_are_refused(changes, field):
     with pytest.raises(InputError) as error:
         config.parse(raw, "params.yaml")
     assert error.value.field == field
+
+
+def test_a_batch_that_does_not_divide_is_told_with_the_numbers_and_what_would():
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    raw["align"] |= {"prompts_per_step": 4, "num_generations": 3, "micro_batch": 8}
+    with pytest.raises(InputError) as error:
+        config.parse(raw, "params.yaml")
+    told = error.value
+    assert (told.file, told.value) == ("params.yaml", "8")
+    assert told.rule == (
+        "divides the 12 completions of a process, prompts_per_step (4) x num_generations (3) / processes (1)"
+    )
+    assert told.cure == "take one of 1, 2, 3, 4, 6, 12"
+    raw["align"] |= {"micro_batch": 12, "weights": dict.fromkeys(raw["align"]["weights"], 0.0)}
+    with pytest.raises(InputError) as error:
+        config.parse(raw, "params.yaml")
+    assert error.value.value.startswith("0 for all of format, outside, rank")
+    assert "align.steps=0" in error.value.cure

@@ -47,7 +47,7 @@ def align_params(**changes: object) -> config.AlignParams:
         },
         "eval_every": 3, "eval_groups": 16, "patience": 3, "collapse_margin": 0.1, "near_margin": 0.0,
         "checkpoint_every": 2,
-        "ship_margin": 0.002,
+        "ship": "better", "ship_margin": 0.002,
     }  # fmt: skip
     return config.AlignParams.model_validate({**values, **changes})
 

@@ -32,7 +32,7 @@ def test_every_column_of_alignment_is_drawn_once(tmp_path):
     drawn = [name for _, series in charts.values() for name in series]
     assert sorted(drawn) == sorted(set(COLUMNS) - {"step"})
     assert set(charts["Alignment: form of the completions"][1]) == {
-        "well_formed", "valid", "zero_variance", "heldout_well_formed", "heldout_grounded",
+        "well_formed", "valid", "zero_variance", "zero_variance_first", "heldout_well_formed", "heldout_grounded",
     }  # fmt: skip
     title, (across, series) = "Alignment: held-out NDCG@10", charts["Alignment: held-out NDCG@10"]
     assert line_chart(title, across, series).count("<polyline") == 1

@@ -21,7 +21,8 @@ def studied(above: int, grounded: float, part: str = "test", decoding: str = GRE
         {
             "slice": [part for _ in rows], "decoding": [decoding for _ in rows], "row_id": list(rows),
             "user_id": [f"u{row // 2}" for row in rows], "above": [above + row % 2 for row in rows],
-            "ties": [0 for _ in rows], "grounded": [grounded for _ in rows], "words": [9.0 for _ in rows],
+            "ties": [0 for _ in rows], "grounded": [grounded for _ in rows], "named": [3.0 for _ in rows],
+            "words": [9.0 for _ in rows],
             "well_formed": [1.0 for _ in rows],
         },
         schema=tables.STUDIED.columns,

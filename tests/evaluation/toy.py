@@ -91,7 +91,7 @@ def completions(test: pl.DataFrame, *, right: bool) -> pl.DataFrame:
             {
                 "group": group, "sample": 0, "slice": "test", "prompt": "p", "completion": text,
                 "thought": "" if broken else "so & so", "answer": "" if broken else answer,
-                "well_formed": not broken, "grounded": 1.0,
+                "well_formed": not broken, "grounded": 1.0, "named": 1,
             }
         )  # fmt: skip
     return pl.DataFrame(told, schema=COMPLETIONS.columns)

@@ -13,8 +13,9 @@ from tests.project import ROOT
 # A floor may import its own and lower floors; the longest name that fits a module tells its floor.
 FLOORS = (
     {
-        "errors", "files", "home", "journal", "progress", "config", "config_align", "config_backbone", "config_data",
-        "config_release", "days", "tables", "catalogue", "checkpoint", "reach", "splitmix", "weights", "parent",
+        "errors", "files", "home", "journal", "progress", "config", "config_align", "config_backbone", "config_base",
+        "config_data", "config_release", "days", "tables", "catalogue", "checkpoint", "reach", "splitmix", "weights",
+        "parent",
     },
     {
         "encode", "transitions", "reasoning", "data", "release.manifest", "release.content", "release.signature",

@@ -28,7 +28,7 @@ def completions(written=WRITTEN, slice_name="valid", first=0):
             "prompt": build_prompt([number % 3], SHOP, 4),
             "completion": "broken <think>" if grounded is None else f"{THINK_OPEN}{thought}{ANSWER_OPEN}{answer}",
             "thought": thought, "answer": answer, "well_formed": grounded is not None,
-            "grounded": 1.0 if grounded is None else grounded,
+            "grounded": 1.0 if grounded is None else grounded, "named": 0 if grounded is None else number + 1,
         }
         for number, (thought, answer, grounded) in enumerate(written)
     ]  # fmt: skip
@@ -51,7 +51,7 @@ def known(thoughts=(), answers=()):
 
 def test_form_counts_grounded_among_the_well_formed_only():
     form = figures(completions(), known(), len, 0)["form"]
-    assert form == {"well_formed": 3 / 4, "grounded": 2.5 / 3, "fully_grounded": 2 / 3}
+    assert form == {"well_formed": 3 / 4, "grounded": 2.5 / 3, "fully_grounded": 2 / 3, "named": 2.0}
 
 
 def test_copies():

@@ -7,8 +7,9 @@ from tests.reasoning.shop import catalogue
 
 TABLE = [
     # thought, history, share, missing
-    ("", [0], 1.0, ()),
-    ("something new may come next", [0], 1.0, ()),
+    ("", [0], 0.0, ()),
+    ("", [], 1.0, ()),
+    ("something new may come next", [0], 0.0, ()),
     ("Acme comes back", [0], 1.0, ()),
     ("acme, again", [0], 1.0, ()),
     ("Acme comes back", [2], 0.0, ("acme",)),
@@ -27,7 +28,11 @@ TABLE = [
     ("a change of brand", [0], 0.0, ("change",)),
     ("a Change Purse", [4], 1.0, ()),
     ("Acme", [], 0.0, ("acme",)),
-    ("words that no title holds: zebra", [0], 1.0, ()),
+    ("words that no title holds: zebra", [0], 0.0, ()),  # names nothing
+    ("Zebra is a word that opens a sentence of Acme. Zebra opens another", [0], 1.0, ()),
+    ("Acme, or the Zorblax of Acme", [0], 0.5, ("zorblax",)),
+    ("said of Acme: I chose A once", [0], 1.0, ()),
+    ("Acme was chosen. Next may be Zorblax Quantum", [0], pytest.approx(1 / 3), ("zorblax", "quantum")),
 ]
 
 

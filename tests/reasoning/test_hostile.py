@@ -41,7 +41,7 @@ def test_a_title_stays_data_from_prompt_to_page(title):
         said = compose([0, 1], target, source, seed=target)
         parsed = parse(render(said.thought, said.answer))
         assert (parsed.thought, parsed.answer, parsed.outside) == (said.thought, item_line(target, shop), 0)
-        assert grounder.check(parsed.thought, [0, 1]).share == 1.0
+        assert grounder.check(parsed.thought, [0, 1]).missing == ()
 
 
 @pytest.mark.parametrize("title", TITLES.values(), ids=TITLES)

@@ -157,7 +157,7 @@ def write_curves(outputs: Path) -> None:
     tables.write(pl.DataFrame([{**row, **terms_of}], schema=tables.ROLLOUTS.columns),
                  outputs / "align/rollouts.parquet", tables.ROLLOUTS)  # fmt: skip
     measured = {"reward": 0.5, "kl": 0.0, "heldout_ndcg@10": None}
-    rows = [held_row(0, Held(0.25, 1.0, 1.0, 9.0)), {**dict.fromkeys(COLUMNS, None), **measured, "step": 1}]
+    rows = [held_row(0, Held(0.25, 1.0, 1.0, 3.0, 9.0)), {**dict.fromkeys(COLUMNS, None), **measured, "step": 1}]
     curve(rows).write_csv(outputs / "align/rewards.csv")
     (outputs / "rechead/curve.csv").write_text("epoch,train_loss,valid_ndcg@10\n1,8.5,0.125\n2,7.5,0.25\n")
 

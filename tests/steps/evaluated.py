@@ -47,7 +47,7 @@ def completions(rows: pl.DataFrame, ahead: int) -> pl.DataFrame:
     for group, target, name in rows.select("group", "target", "slice").iter_rows():
         thought, answer = "The buyer stays with a brand.", item_line((target + ahead) % world.N, catalogue)
         text = render(thought, answer)
-        told.append((group, 0, name, "p", text, thought, answer, True, 1.0))
+        told.append((group, 0, name, "p", text, thought, answer, True, 1.0, 1))
     return pl.DataFrame(told, schema=tables.COMPLETIONS.columns, orient="row")
 
 

@@ -104,6 +104,9 @@ def test_the_decision_is_written_with_its_reason(done):
     assert said["rows"] == 20
     assert said["steps"] == 4
     assert said["valid_well_formed"] > 0.5
+    assert set(said["gains"]) == {"ndcg", "grounded", "named", "words"}
+    assert said["gains"]["ndcg"]["difference"] == pytest.approx(said["valid_ndcg"] - said["valid_ndcg_backbone"])
+    assert said["reasoning_strength"] > 0
 
 
 def test_what_is_frozen_stays_and_nothing_kept_is_a_pickle(prepared, done):
@@ -184,7 +187,11 @@ def spied(monkeypatch, module, name):
     return seen
 
 
-TWICE = {"rounds": 2, "ship_margin": 1.0}  # however bad, the policy ships, and round 1 is the simpler one
+TWICE = {
+    "rounds": 2,
+    "ship": "not_worse",
+    "ship_margin": 1.0,
+}  # however bad, the policy ships, and round 1 is the simpler one
 
 
 @pytest.fixture(scope="module")
@@ -211,7 +218,7 @@ def test_the_second_round_goes_on_from_the_first_with_recheads_that_read_its_pol
     assert second[1].backbone == first[1].work / "best"
     assert (first[1].origin, second[1].origin["step"]) == (None, 0)
     begun = pl.read_csv(done / "outputs/align/rewards.csv").row(0, named=True)
-    for name in ("heldout_ndcg@10", "heldout_well_formed", "heldout_grounded", "heldout_length"):
+    for name in ("heldout_ndcg@10", "heldout_well_formed", "heldout_grounded", "heldout_named", "heldout_length"):
         assert second[1].origin[name] == pytest.approx(begun[name], abs=1e-6), "a collapse is one of the backbone"
     before, after = (one[4].head for one in (first, second))
     assert any(

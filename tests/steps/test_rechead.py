@@ -65,6 +65,7 @@ def prepare(root: Path, **changes: object) -> Path:
             "answer": [one.answer for _, _, one in told],
             "well_formed": [True] * len(told),
             "grounded": [1.0] * len(told),
+            "named": [1] * len(told),
         },
         schema=tables.COMPLETIONS.columns,
     )

@@ -13,7 +13,7 @@ import pytest
 from infra.bench.serve_client import Load
 from infra.bench.soak import Soaked, report
 from tests import project
-from tests.infra.test_bench_serve import TOY
+from tests.infra.bench.test_serve import TOY
 from tests.release.fixtures import *  # noqa: F403
 
 
