@@ -84,7 +84,7 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def bench(name: str, *words: str, settings: str) -> list[dict[str, Any]]:
-    """Run `python -m infra.<name>` on one thread and return the lines that it printed.
+    """Run `python -m infra.bench.<name>` on one thread and return the lines that it printed.
 
     Args:
         name: of the module.
@@ -92,7 +92,7 @@ def bench(name: str, *words: str, settings: str) -> list[dict[str, Any]]:
         settings: values of a toy, as SET of make run.
     """
     done = subprocess.run(
-        [sys.executable, "-m", f"infra.{name}", *words, "--threads", "1", "--set", settings],
+        [sys.executable, "-m", f"infra.bench.{name}", *words, "--threads", "1", "--set", settings],
         cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=600, check=True,
     )  # fmt: skip
     return [json.loads(line) for line in done.stdout.splitlines()]

@@ -5,8 +5,8 @@ rows, with torch's transformer layers and dropout and full cross-entropy: `by_ro
 of its own, as rows of (history, target) suggest; `by_user` reads a user's life in windows and learns at every place of
 a window, as published (Kang, McAuley, ICDM 2018). All are counted by the targets that they learn from. `positions` are
 the items read as input when every group is a row of its own: the lengths of all groups' histories times the epochs,
-without padding, and without what packing saves. What a fit does around its epochs (packing, running average,
-checkpoints) counts as part of its time.
+without padding; `computed` are those that are left with packing. What a fit does around its epochs (packing, running
+average, checkpoints) counts as part of its time.
 
 Then the fit of every baseline beside the Rechead's head (`infra.bench.baselines`), and how fast rankers are judged from
 their scores on (`infra.bench.judge`).
@@ -30,6 +30,7 @@ from infra.bench.judge import comparing, judging, largest
 from infra.bench.world import World, arguments, in_turns, make_world, tell
 from infra.worktree import find_checkout
 from rporec.rechead.examples import Examples
+from rporec.rechead.packing import pack
 from rporec.rechead.tower import HIDDEN_FACTOR, TowerShape, pad
 from rporec.rechead.train import Fit, refit_tower
 
@@ -83,6 +84,7 @@ def training(world: World, train: Examples, texts: Tensor, fit: Fit, rounds: int
             refit_tower(train, texts, fit, epochs, Path(folder))
 
     positions = epochs * sum(map(len, train.histories))
+    computed = epochs * sum(map(len, pack(train).carriers))  # a history that begins another is read inside it
     windows = user_windows(world.parts["train"], shape.history_length)
     ways: dict[str, Callable[[], object]] = {
         "rporec": ours,
@@ -99,7 +101,9 @@ def training(world: World, train: Examples, texts: Tensor, fit: Fit, rounds: int
         name: {"targets_per_s": round(speed), "targets": targets[name], "seconds": round(seconds[name], 2), **about}
         for name, speed in speeds.items()
     }
-    lines["rporec"] |= {"positions_per_s": round(positions / seconds["rporec"]), "positions": positions}
+    taken = seconds["rporec"]
+    lines["rporec"] |= {"positions_per_s": round(positions / taken), "positions": positions}
+    lines["rporec"] |= {"computed_per_s": round(computed / taken), "computed": computed}
     ratios = {f"to_{name}": round(speeds["rporec"] / speeds[name], 2) for name in ("by_row", "by_user")}
     return {**lines, "ratios": ratios}
 

@@ -1,7 +1,7 @@
 """Shards of completions written on a Ray cluster, or on workers of this machine: `cot.engine: ray`.
 
 Each worker holds the model and calls the same function as one process would, so the rows are the same; what comes back
-is kept by the caller, shard by shard. Not vLLM: that samples other tokens (docs/backbone.md).
+is kept by the caller, shard by shard. Not vLLM: that samples other tokens (docs/platform.md).
 """
 
 from __future__ import annotations

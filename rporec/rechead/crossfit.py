@@ -34,6 +34,7 @@ from rporec.rechead.reasoning import Told
 from rporec.transitions import Transitions
 
 _SURE = 0.001  # chance of a false alarm: it would stop a night
+_REACH = -float(ndtri(_SURE))  # standard errors that go with it
 _DECAY, _PRIOR = 0.5, 16.0  # of the counts that tell how hard a target is; nothing hangs on their exact values
 _RANKS = (1, 3, 10, 30, 100, 300)  # where one stratum ends and the next begins
 _HARDEST = 2 * len(_RANKS) + 1  # the last stratum, not held
@@ -121,7 +122,7 @@ def look(fit: Examples, reason: Asked, valid: Asked, catalogue: Catalogue, margi
     hits = [np.array([bool(found) for found in part], dtype=float) for part in named]
     shared = [float(part.mean()) if len(part) else None for part in hits]
     known, error = _known(strata, hits, [reason.users, valid.users])
-    memorised = known is not None and error is not None and known - margin > -float(ndtri(_SURE)) * error
+    memorised = known is not None and error is not None and known > margin + _REACH * error
     hardest = sorted(
         (int(-stratum), line) for stratum, lines in zip(strata[0], named[0], strict=True) for line in lines
     )
@@ -167,9 +168,10 @@ def refuse(found: Memory, margin: float) -> None:
 
 
 def as_json(found: Memory, margin: float) -> dict[str, Any]:
-    """Return what rechead.json tells of the looks at what was written."""
+    """Return what rechead.json tells of the looks at what was written; `refused_from` is the least `known` refused."""
     names = ("groups", "reason", "valid", "known", "error", "hard", "too_often", "memorised")
-    return {**{name: found.__dict__[name] for name in names}, "margin": margin}
+    least = None if found.error is None else margin + _REACH * found.error
+    return {**{name: found.__dict__[name] for name in names}, "margin": margin, "refused_from": least}
 
 
 def _strata(examples: Examples, counts: Transitions) -> np.ndarray:

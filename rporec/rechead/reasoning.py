@@ -1,8 +1,8 @@
 """Fitting the reasoning module on frozen, held-out head logits, and the weights of a finished Rechead.
 
-The head that gives the logits has not seen these rows, nor has the backbone that wrote their reasoning: a memorised
-target would be a leak. Full-catalogue cross-entropy; thought and answer are dropped at random, so that neither is
-needed.
+The tower that gives the logits has not seen these rows, nor has the backbone that wrote their reasoning: a memorised
+target would be a leak. (The hybrid's mixer, some hundred values, was weighed on them: `rporec.rechead.mixed`.)
+Full-catalogue cross-entropy; thought and answer are dropped at random, so that neither is needed.
 """
 
 from __future__ import annotations
