@@ -19,6 +19,7 @@ from rporec.backbone import generate
 from rporec.errors import InputError
 from rporec.files import sha256_path
 from tests.align import runs, world
+from tests.waiting import until
 
 STEPS = {"steps": 4, "eval_every": 2, "checkpoint_every": 2}
 # In the order in which a run meets them: a function, its call that dies, whether that has done its work, and the name
@@ -81,15 +82,23 @@ def test_a_run_that_is_killed_at_every_moment_ends_with_the_same_bytes(backbone,
     assert sha256_path(resumed.folder) == sha256_path(undisturbed.folder)
 
 
-def test_a_run_that_is_killed_at_a_random_moment_ends_with_the_same_bytes(backbone, undisturbed, tmp_path):
-    seconds = random.SystemRandom().uniform(0.05, 2.0)
-    process = in_a_process(runs.run, backbone, tmp_path, runs.small(**STEPS))
-    time.sleep(seconds)
+@pytest.mark.parametrize(
+    "changes", [{}, {"lora_rank": 2}, {"zero_variance": "skip"}], ids=["as set", "adapters", "groups left out"]
+)
+def test_a_run_that_is_killed_at_a_random_moment_ends_with_the_same_bytes(backbone, tmp_path, changes):
+    params = runs.small(**{**STEPS, **changes, "steps": 12})
+    wanted = runs.run(backbone, tmp_path / "undisturbed", params)
+    draw = random.SystemRandom()
+    step, more = draw.randrange(8), draw.uniform(0, 0.1)
+    process = in_a_process(runs.run, backbone, tmp_path / "killed", params)
+    until("the step", (tmp_path / "killed/journal" / f"{step:06d}.json").exists, pause=0.002)
+    time.sleep(more)
     process.kill()
     process.join(300)
-    resumed = runs.run(backbone, tmp_path, runs.small(**STEPS))
-    assert resumed.rows == undisturbed.rows, f"killed after {seconds:.2f} s"
-    assert sha256_path(resumed.folder) == sha256_path(undisturbed.folder), f"killed after {seconds:.2f} s"
+    assert process.exitcode == -signal.SIGKILL, "the run was over before it was killed"
+    resumed = runs.run(backbone, tmp_path / "killed", params)
+    assert resumed.rows == wanted.rows, f"killed {more:.3f} s after step {step}"
+    assert sha256_path(resumed.folder) == sha256_path(wanted.folder), f"killed {more:.3f} s after step {step}"
 
 
 def is_pickle(path):

@@ -62,6 +62,20 @@ def test_what_is_kept_holds_no_pickle(undisturbed):
     assert {file.suffix for file in undisturbed.folder.iterdir()} == {".json", ".safetensors"}
 
 
+def test_a_finished_run_is_not_handed_out_for_one_of_other_parameters(backbone, tmp_path):
+    params = runs.small(steps=2)
+    done = runs.run(backbone, tmp_path, params)
+    assert runs.run(backbone, tmp_path, params) == done
+    with pytest.raises(InputError, match="other parameters") as error:
+        runs.run(backbone, tmp_path, runs.small(steps=2, beta=0.5))
+    assert error.value.field == "align.beta"
+
+
+def test_where_no_kl_is_measured_none_is_told(backbone, tmp_path):
+    trained = runs.run(backbone, tmp_path, runs.small(steps=2, beta=0.0))
+    assert [row["kl"] for row in trained.rows] == [None] * 3
+
+
 @pytest.mark.parametrize("steps", [(1,), (3,), (3, 5, 6)], ids=["before a checkpoint", "after one", "three times"])
 def test_a_run_that_is_stopped_ends_with_the_same_bytes(backbone, undisturbed, tmp_path, steps):
     for step in steps:
