@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -22,6 +23,26 @@ def _calendar(date: str, key: str) -> dt.date:
     if not 1990 <= day.year < 2100:
         raise ValueError(f"{key} must lie between 1990 and 2100")
     return day
+
+
+def sendable(url: str) -> str:
+    """Return a URL to which a request can be sent.
+
+    Raises:
+        ValueError: it names no host, or a host or port that cannot be.
+    """
+    import httpx  # slow, and most runs ask nobody
+
+    try:
+        _ = urlsplit(url).port  # a number beyond 65535 is refused here
+        place = httpx.URL(url)
+        named = bool(place.host)
+        place.raw_host.decode().encode("idna")  # as a connection does: a label has 1 to 63 letters
+    except (httpx.InvalidURL, ValueError) as error:
+        raise ValueError(f"the host or port of a URL cannot be: {error}") from error
+    if not named:
+        raise ValueError("a URL names a host")
+    return url
 
 
 class Section(BaseModel):
