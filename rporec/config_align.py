@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from rporec.config_base import Rate, Section, Share, breach
+from rporec.config_base import Rate, Section, Share, breach, sendable
 
 
 class RewardWeights(Section):
@@ -33,7 +33,7 @@ class RewardWeights(Section):
 class VllmParams(Section):
     """A vLLM server that samples in the place of our generator (TRL's server mode)."""
 
-    url: Annotated[str, Field(pattern=r"^https?://[^\s@?#/]+/?$")] | None = Field(
+    url: Annotated[str, Field(pattern=r"^https?://[^\s@?#/]+/?$"), AfterValidator(sendable)] | None = Field(
         description="base URL, as http://localhost:8000; null = completions are sampled here"
     )
     timeout: float = Field(gt=0, description="seconds in which the server must say that it is well")

@@ -6,11 +6,10 @@ Part of `rporec.config`, which reads and checks the file; only the schema import
 from __future__ import annotations
 
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from rporec.config_base import Section, breach
+from rporec.config_base import Section, breach, sendable
 
 Price = Annotated[float, Field(ge=0)]
 
@@ -19,7 +18,7 @@ class TeacherParams(Section):
     """A model behind an OpenAI-compatible endpoint that writes fine-tuning texts; its key is in RPOREC_TEACHER_KEY."""
 
     # A key or password does not belong into a file that is committed: no user part, no query.
-    url: Annotated[str, Field(pattern=r"^https?://[^\s@?#]+$")] | None = Field(
+    url: Annotated[str, Field(pattern=r"^https?://[^\s@?#]+$"), AfterValidator(sendable)] | None = Field(
         description="base URL, as http://localhost:11434/v1; null = no teacher, all texts are composed"
     )
     model: Annotated[str, Field(min_length=1)] | None = Field(description="the model's name at the endpoint")
@@ -44,11 +43,6 @@ class TeacherParams(Section):
         if (self.url is None) != (self.model is None):
             missing = "url" if self.url is None else "model"
             raise breach(f"backbone.teacher.{missing}", None, "url and model are set together or both null", "set both")
-        if self.url is not None:
-            place = urlsplit(self.url)
-            _ = place.port  # a number beyond 65535 is refused here
-            if not place.hostname:
-                raise ValueError("backbone.teacher.url names no host")
         return self
 
 

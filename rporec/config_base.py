@@ -6,6 +6,7 @@ Part of `rporec.config`, which reads and checks the file; only the schema import
 from __future__ import annotations
 
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import PydanticCustomError
@@ -35,3 +36,23 @@ def breach(field: str, value: object, rule: str, cure: str) -> PydanticCustomErr
         cure: what to do.
     """
     return PydanticCustomError(BREACH, "{rule}", {"field": field, "value": str(value), "rule": rule, "cure": cure})
+
+
+def sendable(url: str) -> str:
+    """Return a URL to which a request can be sent.
+
+    Raises:
+        ValueError: it names no host, or a host or port that cannot be.
+    """
+    import httpx  # slow, and most runs ask nobody
+
+    try:
+        _ = urlsplit(url).port  # a number beyond 65535 is refused here
+        place = httpx.URL(url)
+        named = bool(place.host)
+        place.raw_host.decode().encode("idna")  # as a connection does: a label has 1 to 63 letters
+    except (httpx.InvalidURL, ValueError) as error:
+        raise ValueError(f"the host or port of a URL cannot be: {error}") from error
+    if not named:
+        raise ValueError("a URL names a host")
+    return url

@@ -102,12 +102,28 @@ def test_a_teacher_and_adapters_need_something_to_tune():
 @pytest.mark.parametrize(
     "url",
     ["localhost:11434/v1", "ftp://host/v1", "http://me:hush@host/v1", "http://host/v1?key=hush", "http://",
-     "http://host:99999/v1", "http://ho st/v1", "http://:80/v1"],
+     "http://host:99999/v1", "http://ho st/v1", "http://:80/v1", "http://a..b/v1", f"http://{'a' * 70}/v1",
+     "http://xn--/v1", "http://256.256.256.256/v1", "http://a\u200bb/v1", "http://[::1/v1"],
 )  # fmt: skip
 def test_a_teacher_url_that_cannot_be_or_holds_a_secret_is_refused(url):
     with pytest.raises(InputError) as caught:
         config.parse(changed("backbone.teacher", {**RAW["backbone"]["teacher"], **TEACHER, "url": url}), "params.yaml")
-    assert "backbone" in caught.value.field
+    assert caught.value.field == "backbone.teacher.url"
+    assert caught.value.value == url
+
+
+@pytest.mark.parametrize("url", ["http://a..b", "http://256.256.256.256", f"http://{'a' * 70}:8000/", "http://a:99999"])
+def test_a_vllm_url_that_cannot_be_is_refused(url):
+    with pytest.raises(InputError) as caught:
+        config.parse(changed("align.vllm.url", url), "params.yaml")
+    assert caught.value.field == "align.vllm.url"
+
+
+@pytest.mark.parametrize("host", ["localhost:11434", "[::1]:8000", "10.0.0.7", "münchen.example", "a_b.internal."])
+def test_a_teacher_may_live_anywhere_that_can_be_reached(host):
+    teacher = {**RAW["backbone"]["teacher"], **TEACHER, "url": f"http://{host}/v1"}
+    parsed = config.parse(changed("backbone.teacher", teacher), "params.yaml")
+    assert parsed.backbone.teacher.url == f"http://{host}/v1"
 
 
 def test_all_zero_reward_weights_are_refused():

@@ -149,7 +149,7 @@ class Policy(PlainCheckpoints):
             seed=int(keyed(seed, attempt)[0]) if attempt else seed,
             entropies=self.reads_entropy,
         )
-        sampled = generate_ids(self.writer.model, prompts, owners, self.writer.eos_id, settings)
+        sampled = generate_ids(self.writer.model, prompts, owners, self.writer.end_ids, settings)
         rows = [one for samples in sampled for one in samples]
         entropies = iter(self._thoughts([one.ids for one in rows], [one.entropies for one in rows]))
         return [[Draw(one.ids, next(entropies)) for one in samples] for samples in sampled]

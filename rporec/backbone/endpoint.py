@@ -152,7 +152,7 @@ class Endpoint:
         try:
             with self._client.stream("POST", url, json=self._access.payload(prompt)) as response:
                 body = _read(response, deadline)
-        except httpx.RequestError as error:
+        except (httpx.RequestError, httpx.InvalidURL, UnicodeError) as error:
             return transport_trouble(error)
         if self._secret:  # servers like to quote the key that they refuse
             body = body.replace(self._secret.encode(), b"***")

@@ -51,9 +51,9 @@ class SampledIds:
     """One completion as tokens.
 
     Attributes:
-        ids: at most max_new_tokens token ids, the end token included where it was reached.
+        ids: at most max_new_tokens token ids, the end token included where one was reached.
         logprobs: natural log-probability of each id at the sampling temperature (at 1 for greedy).
-        finished: whether the end token was reached.
+        finished: whether an end token was reached.
         entropies: nats of the distribution that each id was drawn from (at 1 for greedy), [] unless asked for.
     """
 
@@ -92,7 +92,7 @@ def generate(
     """
     prompt_ids = [writer.encode(prompt) for prompt in prompts]
     _check_context(writer.context, prompt_ids, settings)
-    sampled = generate_ids(writer.model, prompt_ids, row_keys, writer.eos_id, settings, told)
+    sampled = generate_ids(writer.model, prompt_ids, row_keys, writer.end_ids, settings, told)
     return [[Sampled(writer.decode(one.ids), one.ids, one.finished) for one in samples] for samples in sampled]
 
 
@@ -100,7 +100,7 @@ def generate_ids(
     model: PreTrainedModel,
     prompt_ids: Sequence[Sequence[int]],
     row_keys: Sequence[int],
-    eos_id: int,
+    ends: int | Sequence[int],
     settings: Sampling,
     told: Told | None = None,
 ) -> list[list[SampledIds]]:
@@ -111,7 +111,7 @@ def generate_ids(
         prompt_ids: B prompts of at least one token.
         row_keys: B stable numbers that key the randomness. Prompts that are repeated for a group of samples should
             be passed once, with `num_samples` as the size of the group.
-        eos_id: the token that ends a completion.
+        ends: the token or tokens that end a completion.
         settings: how to sample.
         told: hears of each finished batch.
 
@@ -124,13 +124,14 @@ def generate_ids(
     _check_context(context_length(model.config), prompt_ids, settings)
     per_batch = max(1, settings.batch_size // settings.num_samples)
     lengths = [len(prompt) for prompt in prompt_ids]
+    end_ids = torch.tensor([ends] if isinstance(ends, int) else list(ends))
     results: list[list[SampledIds]] = [[] for _ in prompt_ids]
     training = model.training
     model.eval()
     try:
         for places in batches_by_length(lengths, per_batch, may_pad=takes_positions(model)):
             numbers = counter_uniforms(settings, [row_keys[place] for place in places])
-            rows = _decode(model, [prompt_ids[place] for place in places], numbers, eos_id, settings)
+            rows = _decode(model, [prompt_ids[place] for place in places], numbers, end_ids, settings)
             for number, place in enumerate(places):
                 results[place] = rows[number * settings.num_samples : (number + 1) * settings.num_samples]
             if told is not None:
@@ -154,12 +155,12 @@ def _decode(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
     random_numbers: np.ndarray,
-    eos_id: int,
+    end_ids: torch.Tensor,
     settings: Sampling,
 ) -> list[SampledIds]:
     state = _start(model, prompts, settings)
     rows = len(prompts) * settings.num_samples
-    tokens = torch.full((rows, settings.max_new_tokens), eos_id, dtype=torch.long)  # [R, L]
+    tokens = torch.zeros((rows, settings.max_new_tokens), dtype=torch.long)  # [R, L]
     logprobs = torch.zeros((rows, settings.max_new_tokens))
     entropies = torch.zeros((rows, settings.max_new_tokens)) if settings.entropies else None
     lengths = torch.full((rows,), settings.max_new_tokens, dtype=torch.long)
@@ -172,7 +173,7 @@ def _decode(
         tokens[running, position], logprobs[running, position] = chosen.cpu(), logprob.cpu()
         if entropies is not None and entropy is not None:
             entropies[running, position] = entropy.cpu()
-        ended = running[chosen.cpu() == eos_id]
+        ended = running[torch.isin(chosen.cpu(), end_ids)]
         lengths[ended] = torch.minimum(lengths[ended], torch.tensor(position + 1))
         alive = lengths[running] == settings.max_new_tokens
         if position + 1 == settings.max_new_tokens or not bool(alive.any()):
@@ -185,7 +186,7 @@ def _decode(
         SampledIds(
             ids=tokens[row, : lengths[row]].tolist(),
             logprobs=logprobs[row, : lengths[row]].tolist(),
-            finished=bool(tokens[row, lengths[row] - 1] == eos_id),
+            finished=bool(torch.isin(tokens[row, lengths[row] - 1], end_ids)),
             entropies=[] if entropies is None else entropies[row, : lengths[row]].tolist(),
         )
         for row in range(rows)
@@ -266,7 +267,7 @@ def _check_context(context: int | None, prompt_ids: Sequence[Sequence[int]], set
     if context is not None and longest + settings.max_new_tokens > context:
         raise InputError(
             "a prompt and its completion do not fit the context of the backbone",
-            field="max_completion_tokens",
+            field="backbone.max_completion_tokens",
             value=f"{longest} + {settings.max_new_tokens} tokens",
             rule=f"at most {context} tokens",
             cure="lower backbone.max_prompt_tokens or backbone.max_completion_tokens",

@@ -10,6 +10,7 @@ from typing import Literal
 import httpx
 
 _QUOTED = 200  # characters of a server's own words that are told
+_MOST_TOKENS = 10**9  # of one reply; beyond it a server does not count but babble
 _MAY_PASS = {408, 409, 425, 429}
 _URL_CURE = "start the server, or correct backbone.teacher.url (as a rule it ends in /v1)"
 _KEY_CURE = "put a valid key into the environment variable RPOREC_TEACHER_KEY"
@@ -23,11 +24,23 @@ class Reply:
         text: its message; "" where it wrote none.
         prompt_tokens: tokens read, None where the server does not count.
         completion_tokens: tokens written, None where the server does not count.
+
+    Raises:
+        TypeError: the text is none.
+        ValueError: it holds half a surrogate pair, which no file can, or a count is absurd.
     """
 
     text: str
     prompt_tokens: int | None
     completion_tokens: int | None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be kept or added up, whether it comes from a server or from disk."""
+        if not isinstance(self.text, str):
+            raise TypeError("content is no text")
+        self.text.encode()
+        if max(self.prompt_tokens or 0, self.completion_tokens or 0) > _MOST_TOKENS:
+            raise ValueError("a count of tokens is absurd")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +73,6 @@ def read_reply(body: bytes) -> Reply | Trouble:
         message = said["choices"][0]["message"]
         text = message.get("content") or ""
         usage = said.get("usage") or {}
-        if not isinstance(text, str):
-            raise TypeError("content is no text")
         return Reply(text, _count(usage, "prompt_tokens"), _count(usage, "completion_tokens"))
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
         return Trouble(
@@ -93,8 +104,10 @@ def status_trouble(status: int, body: bytes, wait: float | None) -> Trouble:
     return Trouble(said, "model", "correct what the server names in section backbone.teacher", passes=False)
 
 
-def transport_trouble(error: httpx.RequestError) -> Trouble:
+def transport_trouble(error: httpx.RequestError | httpx.InvalidURL | UnicodeError) -> Trouble:
     """Say what it means that no response came."""
+    if not isinstance(error, httpx.RequestError):
+        return Trouble(f"no request can go to this address ({_short(str(error))})", "url", _URL_CURE, passes=False)
     if isinstance(error, httpx.TimeoutException):
         cure = "raise backbone.teacher.timeout, or lower max_tokens or concurrency"
         return Trouble("it took too long", "timeout", cure, passes=True)

@@ -65,6 +65,9 @@ def test_without_a_key_none_is_sent():
         Said(b""),
         Said(b'{"choices": [{"message": {"content": 3}}]}'),
         Said(b"x", headers={"content-encoding": "gzip"}),
+        chat("half a pair \ud800"),
+        chat("hello", prompt_tokens=int("9" * 400)),
+        chat("hello", completion_tokens=10**9 + 1),
     ],
 )
 def test_a_trouble_that_passes_is_outlived(trouble):
@@ -107,6 +110,17 @@ def test_a_refused_connection_names_the_address():
     assert url in message
     assert "start the server" in message
     assert "tries: 2" in message
+
+
+@pytest.mark.parametrize("proxy", ["http://a..b:80", f"http://{'a' * 70}:80"])
+def test_an_address_that_cannot_be_is_told_whoever_names_it(monkeypatch, proxy):
+    for name in ("http_proxy", "all_proxy", "no_proxy", "ALL_PROXY", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTP_PROXY", proxy)
+    message = refused(access("http://teacher.invalid/v1"))
+    assert "no request can go to this address" in message
+    assert "backbone.teacher.url" in message
+    assert "tries: 1" in message
 
 
 @pytest.mark.parametrize("slow", [chat("late", pause=1.0), chat("late", drip=0.05)])

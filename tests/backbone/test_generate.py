@@ -203,6 +203,40 @@ def test_a_row_ends_at_its_end_token_and_the_others_go_on():
     assert len(lengths) > 3
 
 
+def test_a_row_ends_at_whichever_end_token_comes_first():
+    writer = qwen3()
+    settings = sampling(max_new_tokens=20)
+    open_end = generate_ids(writer.model, PROMPTS, KEYS, -1, settings)
+    drawn = np.bincount(np.concatenate([one.ids for samples in open_end for one in samples]))
+    two = drawn.argsort()[-2:].tolist()
+    ended = generate_ids(writer.model, PROMPTS, KEYS, two, settings)
+    last = set()
+    for before, after in zip(open_end, ended, strict=True):
+        for long, short in zip(before, after, strict=True):
+            cut = min((long.ids.index(end) + 1 for end in two if end in long.ids), default=20)
+            assert (short.ids, short.finished) == (long.ids[:cut], any(end in long.ids for end in two))
+            last.add(short.ids[-1])
+    assert last >= set(two)
+    assert generate_ids(writer.model, PROMPTS, KEYS, [two[0]], settings) == generate_ids(
+        writer.model, PROMPTS, KEYS, two[0], settings
+    )
+
+
+def test_a_model_that_names_the_end_of_its_turn_stops_there(writer):
+    settings = sampling(num_samples=2, max_new_tokens=20)
+    prompts = ["Acme steel hammer", "wire", "willow basket"]
+    before = generate(writer, prompts, [1, 2, 3], settings)
+    turn = before[0][0].token_ids[3]
+    writer.model.generation_config.eos_token_id = [writer.eos_id, turn]
+    for long, short in zip(before, generate(writer, prompts, [1, 2, 3], settings), strict=True):
+        for old, new in zip(long, short, strict=True):
+            cut = old.token_ids.index(turn) + 1 if turn in old.token_ids else len(old.token_ids)
+            assert new.token_ids == old.token_ids[:cut]
+            if turn in old.token_ids:
+                assert new.finished
+                assert new.text == writer.tokenizer.decode(new.token_ids[:-1])
+
+
 def test_an_end_token_at_the_last_position_counts_as_finished():
     writer = qwen3()
     one = generate_ids(writer.model, PROMPTS[:1], KEYS[:1], -1, sampling(num_samples=1, max_new_tokens=3))[0][0]
@@ -225,6 +259,7 @@ def test_a_prompt_beyond_the_context_is_refused():
     with pytest.raises(InputError, match="context") as caught:
         generate_ids(writer.model, [[301] * 90], [1], writer.eos_id, sampling())
     assert "90 + 12 tokens" in caught.value.message()
+    assert caught.value.field == "backbone.max_completion_tokens"
 
 
 def test_no_prompts_no_results():

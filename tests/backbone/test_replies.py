@@ -10,6 +10,12 @@ from rporec.errors import InputError
 from tests.backbone.teaching import access, chat, error, serving
 
 PROMPTS = [f"prompt {number}" for number in range(12)]
+BABBLE = [
+    b'{"text": "half a pair \\ud800", "prompt_tokens": 1, "completion_tokens": 1}',
+    b'{"text": 3, "prompt_tokens": 1, "completion_tokens": 1}',
+    b'{"text": "x", "prompt_tokens": %s, "completion_tokens": 1}' % (b"9" * 400),
+    b'{"text": "x", "prompt_tokens": "1", "completion_tokens": 1}',
+]
 
 
 def echo(number, body):
@@ -84,7 +90,7 @@ def test_a_limit_for_all_holds_all_back(tmp_path):
     assert seen.times[1] - seen.times[0] >= 1
 
 
-@pytest.mark.parametrize("torn", [b"", b"{", b"[]", b'{"text": "x"}', b"\xff"])
+@pytest.mark.parametrize("torn", [b"", b"{", b"[]", b'{"text": "x"}', b"\xff", *BABBLE])
 def test_a_kept_reply_that_cannot_be_read_is_asked_for_again(tmp_path, torn):
     with serving(echo) as (url, seen):
         ask_all(PROMPTS[:1], access(url), tmp_path)

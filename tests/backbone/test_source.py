@@ -1,5 +1,6 @@
 """Writers from folders and names: chat templates, and clear refusals."""
 
+import json
 import threading
 import time
 from contextlib import contextmanager
@@ -13,7 +14,8 @@ from infra.children import free_port
 from rporec import reach
 from rporec.backbone.source import cast, load_writer
 from rporec.errors import InputError
-from tests.backbone.models import llama, qwen3
+from tests.backbone.models import CHAT, llama, qwen3
+from tests.encode.models import bert
 
 
 def test_a_chat_template_wraps_the_prompt_once():
@@ -43,6 +45,20 @@ def test_decoding_drops_the_end_token_only():
     assert writer.decode([*ids, writer.eos_id]) == "<think>a</think>"
     assert writer.decode(ids) == "<think>a</think>"
     assert writer.decode([]) == ""
+
+
+def test_writing_ends_at_the_end_tokens_of_the_model_too_and_learning_at_the_tokenizer_s(tmp_path):
+    writer = llama()
+    assert writer.end_ids == [writer.eos_id]
+    writer.model.generation_config.eos_token_id = [301, writer.eos_id]
+    writer.save(tmp_path)
+    back = load_writer(tmp_path)
+    assert (back.eos_id, back.end_ids) == (writer.eos_id, [writer.eos_id, 301])
+    ids = writer.tokenizer("<think>a</think>")["input_ids"]
+    assert back.decode([*ids, 301]) == back.decode([*ids, writer.eos_id]) == "<think>a</think>"
+    for stated, ends in ((301, [writer.eos_id, 301]), (None, [writer.eos_id])):
+        writer.model.generation_config.eos_token_id = stated
+        assert writer.end_ids == ends
 
 
 @pytest.mark.parametrize("name", ["no-such-owner/no-such-model", "nonsense name", "/no/such/folder"])
@@ -169,6 +185,84 @@ def test_a_tokenizer_without_an_end_token_is_refused(tmp_path):
     writer.save(tmp_path)
     with pytest.raises(InputError, match="end token"):
         load_writer(tmp_path)
+
+
+def refused(folder):
+    with pytest.raises(InputError, match="cannot be loaded") as caught:
+        load_writer(folder)
+    message = caught.value.message()
+    assert str(folder) in message
+    assert "cure:" in message
+    return message
+
+
+def configured(folder, **changes):
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    ("make", "changes", "words"),
+    [
+        (llama, {"num_hidden_layers": 4}, "18 of its weights are missing: model.layers.2.input_layernorm.weight"),
+        (qwen3, {"tie_word_embeddings": False}, "1 of its weights are missing: lm_head.weight"),
+        (llama, {"intermediate_size": 64}, "6 of its weights have another shape than its configuration says: model."),
+    ],
+)
+def test_weights_that_are_not_those_of_the_configuration_are_refused(tmp_path, make, changes, words):
+    make().save(tmp_path)
+    load_writer(tmp_path)
+    configured(tmp_path, **changes)
+    assert words in refused(tmp_path)
+
+
+def test_an_encoder_is_no_writer(tmp_path):
+    assert "weights are missing: cls.predictions" in refused(bert(tmp_path))
+
+
+def test_a_tokenizer_of_another_model_is_refused(tmp_path):
+    writer = qwen3()
+    rows = len(writer.tokenizer)
+    writer.tokenizer.add_tokens([f"word{number}" for number in range(3000)])
+    writer.save(tmp_path)
+    assert f"gives {rows + 3000} ids and its weights have {rows} rows" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("make", [qwen3, llama])
+def test_a_folder_without_a_tokenizer_is_refused(tmp_path, make):
+    make().save(tmp_path)
+    for file in [*tmp_path.glob("tokenizer*"), *tmp_path.glob("*.jinja")]:
+        file.unlink()
+    assert "its tokenizer" in refused(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "words"),
+    [
+        ("tokenizer.json", "{}", "its tokenizer cannot be used"),
+        ("tokenizer.json", '{"added_tokens": [], "model": {"type": "BPE"}}', "its tokenizer cannot be used"),
+        ("config.json", "[]", "its configuration cannot be used"),
+        ("config.json", '{"model_type": "llama", "hidden_size": "wide"}', "hidden_size"),
+        ("generation_config.json", '{"eos_token_id": ["x"]}', "generation_config"),
+        ("chat_template.jinja", "{{ raise_exception('system turns only') }}", "(TemplateError: system turns only)"),
+        ("chat_template.jinja", "{% for m in messages %}", "its chat template cannot be used (TemplateSyntaxError"),
+        ("chat_template.jinja", "{{ messages[0].content + 1 }}", "its chat template cannot be used (TypeError"),
+        ("chat_template.jinja", "{{ messages[1].content }}", "its chat template cannot be used"),
+        ("chat_template.jinja", "", "its chat template leaves the prompt out"),
+        ("chat_template.jinja", CHAT.replace("m.content", "m.text"), "its chat template leaves the prompt out"),
+    ],
+)
+def test_a_file_that_is_none_is_named(tmp_path, file, text, words):
+    llama().save(tmp_path)
+    (tmp_path / file).write_text(text)
+    assert words in refused(tmp_path)
+
+
+def test_chat_templates_without_a_default_are_refused(tmp_path):
+    writer = llama()
+    writer.tokenizer.chat_template = {"tool_use": CHAT, "rag": CHAT}
+    writer.save(tmp_path)
+    assert "its chat template cannot be used" in refused(tmp_path)
 
 
 def test_the_context_limits_the_prompt():
