@@ -7,8 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from rporec.rechead.model import Rechead
 from tests.align import world
+from tests.align.judged import CATALOGUE
 from tests.backbone.models import qwen3
+from tests.release import world as shop
 
 
 @pytest.fixture(scope="module")
@@ -27,3 +30,15 @@ def untaught(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
     qwen3().save(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Rechead:
+    """Return a real Rechead whose reasoning moves the ranking."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("rechead")
+    shop.write_rechead(folder / "rechead", CATALOGUE, shop.rows("fit", 160, 0, 0))
+    made = Rechead.load(folder / "rechead")
+    with torch.no_grad():
+        made.reasoning.outward.normal_(generator=torch.Generator().manual_seed(1))  # as loaded, taste is 0
+    return made
