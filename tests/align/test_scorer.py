@@ -137,8 +137,9 @@ def test_a_rechead_of_another_catalogue_is_refused():
 
 
 def test_thought_entropies_are_those_of_the_tokens_between_the_tags():
-    words = world.tokenizer()
-    writer = Writer(torch.nn.Module(), words)
+    words, unread = world.tokenizer(), torch.nn.Module()
+    unread.generation_config = None
+    writer = Writer(unread, words)
     ids = words(f"{HONEST} <eos>")["input_ids"]
     values = [float(i) for i in range(len(ids))]
     assert thought_entropies(writer, ids, values)[:3] == [1.0, 2.0, 3.0]
