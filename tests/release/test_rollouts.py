@@ -10,10 +10,10 @@ import pytest
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from rporec import tables
-from rporec.align.rewards import TERMS
 from rporec.release import record, registry, rollouts
 from rporec.release.place import Place
 from rporec.release.record import RunRecord
+from rporec.release.rollouts import JUDGED
 
 STEPS, PROMPTS, G = 3, 2, 2
 
@@ -23,7 +23,7 @@ def _table(steps: int = STEPS, prompts: int = PROMPTS, samples: int = G) -> pl.D
         {
             "step": step, "group": 100 * step + prompt, "sample": sample,
             "prompt": f"bought {'lamp ' * 400}{step}", "completion": f"<think>\0 {prompt} é</think> {sample}",
-            "reward": 0.25 * sample, **{term: place / 8 for place, term in enumerate(TERMS)},
+            "reward": 0.25 * sample, **{term: place / 8 for place, term in enumerate(JUDGED[1:])},
             "advantage": -0.5 * sample,
         }
         for step in range(1, steps + 1) for prompt in range(prompts) for sample in range(samples)
@@ -61,7 +61,7 @@ def test_a_rollout_is_a_trace_of_the_run_with_its_terms(place: Place, file: Path
     assert span.inputs == {"prompt": wanted["prompt"]}
     assert span.outputs == wanted["completion"]
     judged = {one.name: one for one in trace.info.assessments}
-    assert set(judged) == {"reward", *TERMS}
+    assert set(judged) == set(JUDGED)
     for name, one in judged.items():
         assert one.feedback.value == span.attributes[f"rporec.{name}"] == wanted[name]
         assert (one.source.source_type, one.source.source_id) == ("CODE", "rporec.align.rewards")
@@ -79,7 +79,7 @@ def test_sending_again_doubles_nothing_and_a_run_of_cached_rollouts_is_linked(pl
     assert len(_traces(place)) == len(names) == STEPS * PROMPTS * G
     for run in (first, second):
         assert {one.info.trace_id for one in _traces(place, run.run_id)} == names
-    assert all(len(one.info.assessments) == 1 + len(TERMS) for one in _traces(place))
+    assert all(len(one.info.assessments) == len(JUDGED) for one in _traces(place))
 
 
 def test_a_send_that_is_cut_off_is_completed(place: Place, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +101,7 @@ def test_a_send_that_is_cut_off_is_completed(place: Place, file: Path, monkeypat
     assert len(found) == len({one.info.trace_id for one in found}) == STEPS * PROMPTS * G
     for one in found:
         assert len(one.data.spans) == 1
-        assert sorted(judged.name for judged in one.info.assessments) == sorted(["reward", *TERMS])
+        assert sorted(judged.name for judged in one.info.assessments) == sorted(JUDGED)
 
 
 def test_a_server_without_traces_keeps_the_run(
