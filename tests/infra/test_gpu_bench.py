@@ -112,5 +112,11 @@ def test_the_packages_to_carry_are_those_that_the_bench_imports(carried: Path, t
     names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module}
     tops = {name.split(".")[0] for name in names} - set(sys.stdlib_module_names) - {"infra", "rporec", "steps"}
     imported = {DISTRIBUTIONS.get(name, name.replace("_", "-")) for name in tops}
-    lazy = {"boto3", "botocore", "sqlalchemy", "sentence-transformers"}  # of sources and encoders that it does not use
+    lazy = {
+        "boto3",
+        "botocore",
+        "httpx",
+        "sqlalchemy",
+        "sentence-transformers",
+    }  # for what it does not do
     assert imported - lazy <= set(named.split("|"))
