@@ -62,6 +62,7 @@ SETTINGS = {
         {"outside": 0.0, "concise": 0.0, "similar": 0.0, "entropy": 0.0, "grounded": 0.0},
     ),
     "truth_0": Setting("what the thought claims does not count", {}, {"grounded": 0.0}),
+    "cool": Setting("rollouts at temperature .5, nearer to what is served", {"temperature": 0.5}, {}),
     "gentle": Setting("a fifth of the learning rate, twice the KL weight", {"learning_rate": 1e-4, "beta": 0.1}, {}),
 }  # fmt: skip
 
