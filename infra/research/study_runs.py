@@ -18,6 +18,7 @@ from infra.research.material import Material
 from rporec import tables
 from rporec.align.gather import Texts, load_head
 from rporec.align.heldout import sample_groups
+from rporec.align.ship import texts_by_group
 from rporec.backbone.source import Writer, load_writer
 from rporec.backbone.write import groups_of, write_completions
 from rporec.config import Params
@@ -182,12 +183,7 @@ class Run:
         if decoding == SAMPLED:
             written = written.filter(pl.col("sample") == 0)
         ranks = self._ranks(rows, written, part)
-        texts = written.group_by("group").agg(
-            grounded=pl.when("well_formed").then("grounded").otherwise(0.0).mean(),
-            named=pl.col("named").cast(pl.Float64).mean(),
-            words=pl.col("thought").str.split(" ").list.len().cast(pl.Float64).mean(),
-            well_formed=pl.col("well_formed").cast(pl.Float64).mean(),
-        )
+        texts = texts_by_group(written)
         known = rows.select("row_id", "group", "user_id").join(texts, on="group", how="left", maintain_order="left")
         return known.select(
             pl.lit(part).alias("slice"), pl.lit(decoding).alias("decoding"), "row_id", "user_id",

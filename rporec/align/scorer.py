@@ -185,8 +185,9 @@ class RewardScorer:
         """Return w of `rewards.said`: how many words of a thought are neither names nor copied from its prompt."""
         shown = words_of("\n".join([*(self._lines[item] for item in known.shown), known.evidence]))
         named = {word for name in looked_up.named for word in name.split()}
-        speech = EVERYDAY.union(words_of(known.reference))
-        return len(speech.intersection(words_of(thought)) - named.union(shown))
+        words = set(words_of(thought))
+        speech = (words & EVERYDAY) | words.intersection(words_of(known.reference))
+        return len(speech - named.union(shown))
 
     def _look_up(self, thought: str, known: Facts) -> Grounding:
         """Return what the thought names, words that are joined to others read apart where that is not truer."""

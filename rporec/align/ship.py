@@ -94,14 +94,27 @@ def judge(head: RewardHead, valid: pl.DataFrame, completions: pl.DataFrame) -> J
         return None
     test = TestSet.from_rows(valid)
     ranked = ndcg_rows(head, test, reasoning_of(completions, test.groups))
-    texts = completions.group_by("group").agg(
-        pl.when("well_formed").then("grounded").otherwise(0.0).mean(),
-        pl.col("named").cast(pl.Float64).mean(),
-        words=pl.col("thought").str.split(" ").list.len().cast(pl.Float64).mean(),
-    )
+    texts = texts_by_group(completions)
     told = valid.select("group", "user_id").join(texts, on="group", how="left", maintain_order="left")
     values = np.column_stack([ranked, told.select(MEASURES[1:]).fill_null(0.0).to_numpy()])
     return Judged(values, told["user_id"].to_numpy())
+
+
+def texts_by_group(completions: pl.DataFrame) -> pl.DataFrame:
+    """Return how the texts of each group are, means over its samples.
+
+    Args:
+        completions: COMPLETIONS.
+
+    Returns:
+        `group`, `grounded` (0 where malformed), `named`, `words` of the thought, `well_formed`.
+    """
+    return completions.group_by("group").agg(
+        grounded=pl.when("well_formed").then("grounded").otherwise(0.0).mean(),
+        named=pl.col("named").cast(pl.Float64).mean(),
+        words=pl.col("thought").str.split(" ").list.len().cast(pl.Float64).mean(),
+        well_formed=pl.col("well_formed").cast(pl.Float64).mean(),
+    )
 
 
 def decide(policy: Judged | None, backbone: Judged | None, params: AlignParams, seed: int, untrained: str) -> Decision:
