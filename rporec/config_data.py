@@ -101,9 +101,8 @@ class IngestParams(Section):
             )
         if self.source == "sql" and (self.sql.interactions is None or self.sql.items is None):
             missing = "interactions" if self.sql.interactions is None else "items"
-            raise breach(
-                f"ingest.sql.{missing}", None, "source sql needs both queries", "write the query that is missing"
-            )
+            cure = "set ingest.sql.interactions and ingest.sql.items, a query each"
+            raise breach(f"ingest.sql.{missing}", None, "source sql needs both queries", cure)
         return self
 
 
