@@ -98,8 +98,10 @@ def train_policy(
                 journal.write(0, held_row(0, heldout.check(writer)), [])
         rows = journal.rows()
         if (resumed[0] if resumed else 0) < params.steps and not why_ended(rows, params, _origin(setup, rows)):
-            policy = Policy(params, setup, prompts, writer.tokenizer, scorer)
-            _learn(policy, journal, heldout, resumed)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", FutureWarning)  # between names of one setting in peft and transformers
+                policy = Policy(params, setup, prompts, writer.tokenizer, scorer)
+                _learn(policy, journal, heldout, resumed)
         if PartialState().is_main_process:
             finish(setup.work)
     rows = journal.rows()
@@ -132,8 +134,7 @@ def _learn(policy: Policy, journal: Journal, heldout: HeldOut, resumed: tuple[in
     """Train to the end, from a checkpoint if there is one."""
     disable_progress_bar()  # transformers' own, one a saved file
     params = policy.params
-    with Progress("align", params.steps, "steps") as progress, warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # between TRL's and transformers' names of one setting
+    with Progress("align", params.steps, "steps") as progress:
         progress.skip(resumed[0] if resumed else 0)
 
         def check() -> Held:

@@ -82,7 +82,7 @@ def grpo_config(params: AlignParams, setup: Setup) -> GRPOConfig:
         vllm_group_port=params.vllm.group_port,
         mask_truncated_completions=False,  # with no completion that ends it gives a silent zero loss
         disable_dropout=True,
-        gradient_checkpointing=False,
+        activation_checkpointing=False,
         use_cpu=setup.device == "cpu",
         bf16=setup.dtype == "bfloat16",
         fp16=False,
