@@ -50,6 +50,7 @@ class Setting:
     weights: Mapping[str, float]
 
 
+_RANK_ALONE = dict.fromkeys(("outside", "concise", "similar", "entropy", "grounded"), 0.0)
 SETTINGS = {
     BACKBONE: Setting("stage 1, not trained further", None, {}),
     AS_SET: Setting("the run's own parameters", {}, {}),
@@ -58,9 +59,9 @@ SETTINGS = {
     "reciprocal_log": Setting("rank reward 1 / log2(rank + 2)", {"rank_reward": "reciprocal_log"}, {}),
     "log_probability": Setting("rank reward log-probability", {"rank_reward": "log_probability"}, {}),
     "published": Setting("the published form of all terms", {"form": "published"}, {"grounded": 0.0}),
-    "rank_alone": Setting(
-        "no term but format and rank", {},
-        {"outside": 0.0, "concise": 0.0, "similar": 0.0, "entropy": 0.0, "grounded": 0.0},
+    "rank_alone": Setting("no term but format and rank", {}, _RANK_ALONE),
+    "likelihood_alone": Setting(
+        "no term but format and rank, by log-probability", {"rank_reward": "log_probability"}, _RANK_ALONE
     ),
     "truth_0": Setting("what the thought claims does not count", {}, {"grounded": 0.0}),
     "cool": Setting("rollouts at temperature .5, nearer to what is served", {"temperature": 0.5}, {}),

@@ -1,11 +1,9 @@
 """A run killed with SIGKILL at any moment ends with the bytes of an undisturbed one, and leaves no pickle behind."""
 
-import multiprocessing
 import os
 import pathlib
 import pickletools
 import random
-import resource
 import shutil
 import signal
 import time
@@ -19,6 +17,7 @@ from rporec.backbone import generate
 from rporec.errors import InputError
 from rporec.files import sha256_path
 from tests.align import runs, world
+from tests.align.apart import in_a_process
 from tests.waiting import until
 
 STEPS = {"steps": 4, "eval_every": 2, "checkpoint_every": 2}
@@ -42,16 +41,6 @@ MOMENTS = {
 @pytest.fixture(scope="module")
 def undisturbed(backbone, tmp_path_factory):
     return runs.run(backbone, tmp_path_factory.mktemp("undisturbed"), runs.small(**STEPS))
-
-
-def in_a_process(body, *given):
-    """Start a process that does this; it shares nothing with this one but files."""
-    # Copies of a server that has imported everything and done nothing: this process has threads, no copy of it runs.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    process = context.Process(target=body, args=given)
-    process.start()
-    return process
 
 
 def dies(backbone, work, moment):
@@ -132,33 +121,6 @@ def test_random_states_go_on_where_they_were(tmp_path):
     drawn = [random.random(), float(torch.rand(1)), float(world.np.random.rand())]
     plain.load_random(tmp_path / "state")
     assert [random.random(), float(torch.rand(1)), float(world.np.random.rand())] == drawn
-
-
-def small_disk(backbone, work, limit):
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    try:
-        runs.run(backbone, work, runs.small(**STEPS))
-    except OSError as error:
-        os._exit(100 + (error.filename is not None))
-    os._exit(1)
-
-
-def test_the_last_good_checkpoint_survives_a_disk_that_fills_during_the_next(backbone, undisturbed, tmp_path):
-    runs.run_until(3, backbone, tmp_path / "work", runs.small(**STEPS))
-    good = tmp_path / "work" / "checkpoints" / "checkpoint-2"
-    before = sha256_path(good)
-    weights, optimizer = ((good / name).stat().st_size for name in ("model.safetensors", "optimizer.safetensors"))
-    for limit in (weights // 2, (weights + optimizer) // 2):  # the best cannot be written, then the optimizer cannot
-        process = in_a_process(small_disk, backbone, tmp_path / "work", limit)
-        process.join(300)
-        assert process.exitcode == 101, "an OSError that names the place"
-        assert [path.name for path in good.parent.iterdir()] == ["checkpoint-2"]
-        assert sha256_path(good) == before
-        assert not (tmp_path / "work" / "best.new").exists()
-    resumed = runs.run(backbone, tmp_path / "work", runs.small(**STEPS))
-    assert resumed.rows == undisturbed.rows
-    assert sha256_path(resumed.folder) == sha256_path(undisturbed.folder)
 
 
 @pytest.mark.parametrize("change", ["parameters", "backbone", "Rechead", "no record"])

@@ -20,7 +20,7 @@ from rporec.backbone.generate import Sampling, generate_ids
 from rporec.config import AlignParams
 from rporec.errors import InputError
 from tests.align import runs, world
-from tests.align.test_kill import in_a_process
+from tests.align.apart import in_a_process
 from tests.backbone.models import qwen3
 from tests.project import ROOT
 
