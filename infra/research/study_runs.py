@@ -51,18 +51,17 @@ class Setting:
 
 
 _RANK_ALONE = dict.fromkeys(("outside", "concise", "similar", "entropy", "grounded"), 0.0)
+
+
+def _paid_by_rank(kind: str) -> Setting:
+    return Setting(f"rank reward {kind}, and no other term but format", {"rank_reward": kind}, _RANK_ALONE)
+
+
 SETTINGS = {
     BACKBONE: Setting("stage 1, not trained further", None, {}),
     AS_SET: Setting("the run's own parameters", {}, {}),
-    "ndcg": Setting("rank reward NDCG@10", {"rank_reward": "ndcg"}, {}),
-    "ndcg_1000": Setting("rank reward NDCG@1000", {"rank_reward": "ndcg_1000"}, {}),
-    "reciprocal_log": Setting("rank reward 1 / log2(rank + 2)", {"rank_reward": "reciprocal_log"}, {}),
-    "log_probability": Setting("rank reward log-probability", {"rank_reward": "log_probability"}, {}),
+    **{kind: _paid_by_rank(kind) for kind in ("ndcg", "ndcg_1000", "reciprocal_log", "log_probability")},
     "published": Setting("the published form of all terms", {"form": "published"}, {"grounded": 0.0}),
-    "rank_alone": Setting("no term but format and rank", {}, _RANK_ALONE),
-    "likelihood_alone": Setting(
-        "no term but format and rank, by log-probability", {"rank_reward": "log_probability"}, _RANK_ALONE
-    ),
     "truth_0": Setting("what the thought claims does not count", {}, {"grounded": 0.0}),
     "cool": Setting("rollouts at temperature .5, nearer to what is served", {"temperature": 0.5}, {}),
     "gentle": Setting("a fifth of the learning rate, twice the KL weight", {"learning_rate": 1e-4, "beta": 0.1}, {}),
