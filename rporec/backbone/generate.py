@@ -250,7 +250,7 @@ def _start(model: PreTrainedModel, prompts: Sequence[Sequence[int]], settings: S
         shared = SharedPrompts(
             [x.keys.transpose(-1, -2).contiguous() for x in layers],
             [x.values for x in layers],
-            mask == 0,
+            torch.zeros(mask.shape, dtype=model.dtype, device=mask.device).masked_fill_(mask == 0, -torch.inf),
             slots,
             samples,
         )

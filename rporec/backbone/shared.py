@@ -28,14 +28,14 @@ class SharedPrompts:
     Attributes:
         keys: a layer's [B, key heads, head width, P], one tensor a layer: as the product with a query reads them.
         values: a layer's [B, key heads, P, head width].
-        hidden: [B, P] True where a prompt is padded.
+        bias: [B, P] -inf where a prompt is padded, 0 elsewhere; added, as a sum is vectorised and a masked fill is not.
         slots: [R] place of each running row among the B * samples rows of these prompts.
         samples: G, rows of a prompt at the start.
     """
 
     keys: list[Tensor]
     values: list[Tensor]
-    hidden: Tensor
+    bias: Tensor
     slots: Tensor
     samples: int
 
@@ -43,16 +43,16 @@ class SharedPrompts:
         """Keep some of the running rows; prompts without any are dropped when they are many."""
         self.slots = self.slots[rows]
         prompts, place = torch.unique(self.slots // self.samples, return_inverse=True)
-        if len(prompts) <= 0.75 * len(self.hidden):
+        if len(prompts) <= 0.75 * len(self.bias):
             self.slots = place * self.samples + self.slots % self.samples
-            self.hidden = self.hidden[prompts]
+            self.bias = self.bias[prompts]
             self.keys = [keys[prompts] for keys in self.keys]
             self.values = [values[prompts] for values in self.values]
 
     def by_prompt(self, x: Tensor) -> Tensor:
         """Turn [R, K, q, d] into [B, K, G*q, d]; rows that run no more are zero."""
         _, kept, queries, width = x.shape
-        prompts = len(self.hidden)
+        prompts = len(self.bias)
         if len(self.slots) < prompts * self.samples:
             spread = x.new_zeros((prompts * self.samples, kept, queries, width))
             spread[self.slots] = x
@@ -113,7 +113,7 @@ def attend(  # noqa: PLR0913 - the signature of transformers
     layer, kept = int(module.layer_idx), key.shape[1]  # type: ignore[arg-type]
     mine = query.reshape(rows, kept, heads // kept, width) * scaling  # [R, K, q, d]
     before = shared.by_prompt(mine) @ shared.keys[layer]  # [B, K, G*q, P]
-    before = shared.by_row(before.masked_fill_(shared.hidden[:, None, None, :], -torch.inf))  # [R, K, q, P]
+    before = shared.by_row(before.add_(shared.bias[:, None, None, :]))  # [R, K, q, P]
     weights = torch.softmax(torch.cat([before, mine @ key.transpose(-1, -2)], dim=-1), dim=-1)  # [R, K, q, P + t]
     length = before.shape[-1]
     read = shared.by_row(shared.by_prompt(weights[..., :length]) @ shared.values[layer])  # [R, K, q, d]
