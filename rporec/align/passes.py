@@ -261,7 +261,8 @@ class _Chosen(torch.autograd.Function):
     @staticmethod
     def forward(ctx, logits: Tensor, targets: Tensor, temperature: float) -> tuple[Tensor, Tensor]:  # type: ignore[no-untyped-def]  # noqa: ANN001
         keeps = ctx.needs_input_grad[0]
-        slopes = torch.empty(logits.shape, device=logits.device) if keeps else None  # of log-probability over logit
+        # Of log-probability over logit; float32 logits give their memory, as nobody reads them again.
+        slopes = logits.detach().float() if keeps else None
         logprobs, entropies = (torch.empty(len(logits), device=logits.device) for _ in range(2))
         for start in range(0, len(logits), _ROWS):
             rows = slice(start, start + _ROWS)
