@@ -93,8 +93,9 @@ def neutralise(text: str) -> str:
     double quotes become single ones, and runs of white space and control characters become one space.
     """
     swapped = text.translate(_HARMLESS)
-    visible = "".join(letter if letter.isprintable() else " " for letter in swapped)
-    return " ".join(visible.split())
+    if not swapped.isprintable():
+        swapped = "".join(letter if letter.isprintable() else " " for letter in swapped)
+    return " ".join(swapped.split())
 
 
 _HARMLESS = str.maketrans({"<": "‹", ">": "›", '"': "'", "“": "'", "”": "'", "„": "'"})
