@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from rporec.align.run import Trained
 from rporec.rechead.model import Rechead
-from tests.align import world
+from tests.align import runs, world
 from tests.align.judged import CATALOGUE
 from tests.backbone.models import qwen3
 from tests.release import world as shop
@@ -21,6 +22,12 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
     world.write_backbone(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def checkpointed(backbone: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Return what a run with checkpoints leaves that nothing disturbed."""
+    return runs.run(backbone, tmp_path_factory.mktemp("checkpointed"), runs.small(**runs.CHECKPOINTED))
 
 
 @pytest.fixture(scope="module")

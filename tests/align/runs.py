@@ -16,6 +16,7 @@ from rporec.config import AlignParams
 from tests.align import world
 
 TARGET = 5
+CHECKPOINTED = {"steps": 4, "eval_every": 2, "checkpoint_every": 2}
 
 
 def small(**changes: object) -> AlignParams:

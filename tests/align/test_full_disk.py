@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
+from rporec.align.run import Trained
 from rporec.files import sha256_path
 from tests.align import runs
 from tests.align.apart import in_a_process
 
-STEPS = {"steps": 4, "eval_every": 2, "checkpoint_every": 2}
 _PAGE = 4096
 _NAMED = 101
 
@@ -35,28 +35,33 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", place], check=True)  # weights that were read are mapped still
 
 
-def run_to_an_error(backbone: Path, work: Path, most: int | None) -> None:
+def goes_on(backbone: Path, work: Path, most: int | None) -> None:
     """Go on, where no file may have more than `most` bytes; exit with _NAMED at an OSError that names its file."""
     if most is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
-        runs.run(backbone, work, runs.small(**STEPS))
+        runs.run(backbone, work, runs.small(**runs.CHECKPOINTED))
     except OSError as error:
         os._exit(_NAMED if error.filename is not None else 1)
     os._exit(0)
 
 
-def fails_and_keeps(backbone: Path, work: Path, most: int | None = None) -> None:
-    """See a run fail by the disk, and lose nothing of what it had."""
-    good = work / "checkpoints" / "checkpoint-2"
-    before = sha256_path(good)
-    process = in_a_process(run_to_an_error, backbone, work, most)
+def exit_code(backbone: Path, work: Path, most: int | None = None) -> int | None:
+    """Return how a process ended that went on with the run."""
+    process = in_a_process(goes_on, backbone, work, most)
     process.join(300)
-    assert process.exitcode == _NAMED
-    assert [path.name for path in good.parent.iterdir()] == [good.name]
-    assert sha256_path(good) == before
-    assert not (work / "best.new").exists()
+    return process.exitcode
+
+
+def stopped(backbone: Path, work: Path) -> None:
+    """Stop a run behind its first checkpoint."""
+    runs.run_until(3, backbone, work, runs.small(**runs.CHECKPOINTED))
+
+
+def kept(work: Path) -> dict[str, str]:
+    """Return the hash of each checkpoint, and of a best policy that was begun."""
+    return {path.name: sha256_path(path) for path in [*(work / "checkpoints").iterdir(), *work.glob("best.new")]}
 
 
 def sizes_of(work: Path) -> tuple[int, int]:
@@ -68,30 +73,32 @@ def sizes_of(work: Path) -> tuple[int, int]:
     return weights, optimizer
 
 
-def goes_on(backbone: Path, work: Path, tmp_path: Path) -> None:
-    """See that the run ends as one that met no full disk."""
-    wanted = runs.run(backbone, tmp_path / "undisturbed", runs.small(**STEPS))
-    resumed = runs.run(backbone, work, runs.small(**STEPS))
-    assert resumed.rows == wanted.rows
-    assert sha256_path(resumed.folder) == sha256_path(wanted.folder)
+def same(backbone: Path, work: Path, wanted: Trained) -> bool:
+    """Whether the run, when it goes on, ends as the one that met no full disk."""
+    resumed = runs.run(backbone, work, runs.small(**runs.CHECKPOINTED))
+    return resumed.rows == wanted.rows and sha256_path(resumed.folder) == sha256_path(wanted.folder)
 
 
-def test_a_file_that_may_not_grow(backbone, tmp_path):
+def test_a_file_that_may_not_grow(backbone, checkpointed, tmp_path):
     work = tmp_path / "work"
-    runs.run_until(3, backbone, work, runs.small(**STEPS))
-    weights, optimizer = sizes_of(work)
+    stopped(backbone, work)
+    before, (weights, optimizer) = kept(work), sizes_of(work)
+    assert list(before) == ["checkpoint-2"]
     for most in (weights // 2, (weights + optimizer) // 2):  # the best cannot be written, then the optimizer cannot
-        fails_and_keeps(backbone, work, most)
-    goes_on(backbone, work, tmp_path)
+        assert exit_code(backbone, work, most) == _NAMED
+        assert kept(work) == before
+    assert same(backbone, work, checkpointed)
 
 
-def test_a_disk_that_fills(backbone, tmp_path, small_disk):
+def test_a_disk_that_fills(backbone, checkpointed, small_disk):
     work, filler = small_disk / "work", small_disk / "filler"
-    runs.run_until(3, backbone, work, runs.small(**STEPS))
-    weights, optimizer = sizes_of(work)
+    stopped(backbone, work)
+    before, (weights, optimizer) = kept(work), sizes_of(work)
+    assert list(before) == ["checkpoint-2"]
     # Room for the journal alone; for the best policy and no checkpoint; for the weights of a checkpoint, not for all.
     for room in (8 * _PAGE, weights + weights // 2, 2 * weights + optimizer // 2):
         filler.write_bytes(bytes(max(shutil.disk_usage(small_disk).free - room, 0)))
-        fails_and_keeps(backbone, work)
+        assert exit_code(backbone, work) == _NAMED
+        assert kept(work) == before
         filler.unlink()
-    goes_on(backbone, work, tmp_path)
+    assert same(backbone, work, checkpointed)

@@ -20,7 +20,6 @@ from tests.align import runs, world
 from tests.align.apart import in_a_process
 from tests.waiting import until
 
-STEPS = {"steps": 4, "eval_every": 2, "checkpoint_every": 2}
 # In the order in which a run meets them: a function, its call that dies, whether that has done its work, and the name
 # of the path that it is called with, where that matters.
 MOMENTS = {
@@ -38,11 +37,6 @@ MOMENTS = {
 }
 
 
-@pytest.fixture(scope="module")
-def undisturbed(backbone, tmp_path_factory):
-    return runs.run(backbone, tmp_path_factory.mktemp("undisturbed"), runs.small(**STEPS))
-
-
 def dies(backbone, work, moment):
     owner, name, call, done, path = MOMENTS[moment]
     real, calls = getattr(owner, name), []
@@ -57,25 +51,25 @@ def dies(backbone, work, moment):
         return result
 
     setattr(owner, name, counting)
-    runs.run(backbone, work, runs.small(**STEPS))
+    runs.run(backbone, work, runs.small(**runs.CHECKPOINTED))
 
 
-def test_a_run_that_is_killed_at_every_moment_ends_with_the_same_bytes(backbone, undisturbed, tmp_path):
+def test_a_run_that_is_killed_at_every_moment_ends_with_the_same_bytes(backbone, checkpointed, tmp_path):
     for moment in MOMENTS:
         process = in_a_process(dies, backbone, tmp_path / "work", moment)
         process.join(300)
         assert process.exitcode == -signal.SIGKILL, moment
-    resumed = runs.run(backbone, tmp_path / "work", runs.small(**STEPS))
-    assert resumed.rows == undisturbed.rows
-    assert resumed.rollouts == undisturbed.rollouts
-    assert sha256_path(resumed.folder) == sha256_path(undisturbed.folder)
+    resumed = runs.run(backbone, tmp_path / "work", runs.small(**runs.CHECKPOINTED))
+    assert resumed.rows == checkpointed.rows
+    assert resumed.rollouts == checkpointed.rollouts
+    assert sha256_path(resumed.folder) == sha256_path(checkpointed.folder)
 
 
 @pytest.mark.parametrize(
     "changes", [{}, {"lora_rank": 2}, {"zero_variance": "skip"}], ids=["as set", "adapters", "groups left out"]
 )
 def test_a_run_that_is_killed_at_a_random_moment_ends_with_the_same_bytes(backbone, tmp_path, changes):
-    params = runs.small(**{**STEPS, **changes, "steps": 12})
+    params = runs.small(**{**runs.CHECKPOINTED, **changes, "steps": 12})
     wanted = runs.run(backbone, tmp_path / "undisturbed", params)
     draw = random.SystemRandom()
     step, more = draw.randrange(8), draw.uniform(0, 0.1)
@@ -104,15 +98,15 @@ def files_of(folder):
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-def test_neither_a_checkpoint_nor_what_is_left_holds_a_pickle(backbone, undisturbed, tmp_path):
+def test_neither_a_checkpoint_nor_what_is_left_holds_a_pickle(backbone, checkpointed, tmp_path):
     torch.save({"x": torch.zeros(1)}, tmp_path / "harmless.json")
     assert is_pickle(tmp_path / "harmless.json"), "the scan looks at content"
-    runs.run_until(3, backbone, tmp_path / "work", runs.small(**STEPS))
+    runs.run_until(3, backbone, tmp_path / "work", runs.small(**runs.CHECKPOINTED))
     kept = files_of(tmp_path / "work" / "checkpoints" / "checkpoint-2")
     assert {"model.safetensors", "optimizer.safetensors", "random_0.safetensors"} <= {path.name for path in kept}
-    left = files_of(undisturbed.folder.parent)
+    left = files_of(checkpointed.folder.parent)
     assert {path.suffix for path in left} == {".json", ".safetensors"}
-    assert not (undisturbed.folder.parent / "checkpoints").exists()
+    assert not (checkpointed.folder.parent / "checkpoints").exists()
     assert [path for path in [*kept, *left] if is_pickle(path)] == []
 
 
@@ -125,7 +119,7 @@ def test_random_states_go_on_where_they_were(tmp_path):
 
 @pytest.mark.parametrize("change", ["parameters", "backbone", "Rechead", "no record"])
 def test_checkpoints_of_another_run_are_refused(backbone, tmp_path, change):
-    params, setup = runs.small(**STEPS), world.setup(backbone, tmp_path)
+    params, setup = runs.small(**runs.CHECKPOINTED), world.setup(backbone, tmp_path)
     first = {"align": params.model_dump(mode="json"), "backbone": sha256_path(backbone), "rechead": "a1"}
     checkpoints.claim(setup.work, first)
     checkpoints.claim(setup.work, first)
@@ -146,20 +140,20 @@ def test_checkpoints_of_another_run_are_refused(backbone, tmp_path, change):
 
 
 def test_a_run_refuses_what_another_rechead_or_learning_rate_left(backbone, tmp_path):
-    runs.run_until(3, backbone, tmp_path, runs.small(**STEPS))
+    runs.run_until(3, backbone, tmp_path, runs.small(**runs.CHECKPOINTED))
     kept = sha256_path(tmp_path)
     with pytest.raises(InputError) as error:
-        runs.run(backbone, tmp_path, runs.small(**STEPS, learning_rate=0.01))
+        runs.run(backbone, tmp_path, runs.small(**runs.CHECKPOINTED, learning_rate=0.01))
     assert (error.value.field, error.value.value, error.value.rule) == ("align.learning_rate", "0.002", "0.01")
     with pytest.raises(InputError) as error:
-        runs.run(backbone, tmp_path, runs.small(**STEPS), made_of={"rechead": "b2"})
+        runs.run(backbone, tmp_path, runs.small(**runs.CHECKPOINTED), made_of={"rechead": "b2"})
     assert error.value.field == "rechead"
     assert sha256_path(tmp_path) == kept
 
 
-def test_a_run_refuses_a_best_policy_that_was_replaced(backbone, undisturbed, tmp_path):
-    shutil.copytree(undisturbed.folder.parent, tmp_path / "work")
+def test_a_run_refuses_a_best_policy_that_was_replaced(backbone, checkpointed, tmp_path):
+    shutil.copytree(checkpointed.folder.parent, tmp_path / "work")
     path = tmp_path / "work" / "best" / "tokenizer.json"
     path.write_text(path.read_text().replace('"lamp"', '"lampe"'))
     with pytest.raises(InputError, match="tokenizer is not the backbone's"):
-        runs.run(backbone, tmp_path / "work", runs.small(**STEPS))
+        runs.run(backbone, tmp_path / "work", runs.small(**runs.CHECKPOINTED))
